@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Vectored reads and writes whose iovecs alternate at random between host memory and one or two
+ * P2P providers, checked against a model of the drive.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <liburing.h>
+#include <linux/aio_abi.h>
+#include <linux/fs.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define PAGE		4096UL
+#define MAX_PARTS	16
+#define MAX_ERRNO	134
+
+enum memory { HOST, P2P_A, P2P_B, MEMORIES };
+enum engine { ENGINE_IO_URING, ENGINE_LIBAIO, ENGINE_PLAIN };
+enum expectation { EXPECT_FULL, EXPECT_PREFIX, EXPECT_ANY };
+
+static const char *const memory_names[] = { "host", "a", "b" };
+static const char *const engine_names[] = { "io_uring", "libaio", "plain" };
+static const char *const expectation_names[] = { "full", "prefix", "any" };
+
+static struct options {
+	const char *device;
+	const char *p2p[MEMORIES];
+	int unreachable;
+	enum engine engine;
+	enum expectation expect;
+	unsigned int count;
+	unsigned int parts;
+	size_t part_size;
+	size_t region;
+	uint64_t seed;
+} opt = {
+	.unreachable = -1,
+	.engine = ENGINE_IO_URING,
+	.expect = EXPECT_FULL,
+	.count = 500,
+	.parts = 8,
+	.part_size = 16384,
+	.region = 4 << 20,
+	.seed = 1,
+};
+
+/* One part of a call: where it lies, and the bytes it holds before the call. */
+struct part {
+	enum memory memory;
+	unsigned char *data;
+	size_t length;
+};
+
+struct call {
+	bool write;
+	size_t offset;
+	size_t length;
+	unsigned int nr_parts;
+	struct part parts[MAX_PARTS];
+	struct iovec iov[MAX_PARTS];
+};
+
+static int fd;
+static uint32_t lba_size, memory_alignment;
+static uint64_t random_state;
+static unsigned char *pools[MEMORIES];
+static unsigned char *model, *before, *after, *moved;
+static struct io_uring ring;
+static aio_context_t aio_context;
+
+static struct {
+	unsigned long calls, mixed, full, partial, failed;
+	unsigned long errnos[MAX_ERRNO];
+} counts;
+
+static uint64_t random_next(void)
+{
+	uint64_t z = (random_state += 0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static size_t random_below(size_t limit)
+{
+	return random_next() % limit;
+}
+
+static void fill_random(unsigned char *data, size_t length)
+{
+	for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
+		uint64_t value = random_next();
+
+		memcpy(data + i, &value, sizeof(value));
+	}
+}
+
+/*
+ * Emulated P2P memory traps on every access, whatever its size, and the C library copies long
+ * ranges byte by byte on some processors.
+ */
+static void copy_words(void *to, const void *from, size_t length)
+{
+	for (size_t i = 0; i < length; i += sizeof(uint64_t))
+		*(volatile uint64_t *)(to + i) = *(const volatile uint64_t *)(from + i);
+}
+
+static size_t pool_size(void)
+{
+	/* Each part has room of its own, for any start within a page. */
+	return opt.parts * (((opt.part_size + PAGE - 1) & ~(PAGE - 1)) + PAGE);
+}
+
+static void read_drive(unsigned char *data, size_t offset, size_t length)
+{
+	ssize_t ret = pread(fd, data, length, offset);
+
+	if (ret < 0)
+		err(1, "reading %s into host memory at %zu", opt.device, offset);
+	if ((size_t)ret != length)
+		errx(1, "reading %s into host memory at %zu: short", opt.device, offset);
+}
+
+static long issue(const struct call *call)
+{
+	struct iocb iocb = {}, *iocbs = &iocb;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct io_event event;
+	long ret;
+
+	switch (opt.engine) {
+	case ENGINE_PLAIN:
+		ret = call->write ? pwritev(fd, call->iov, call->nr_parts, call->offset) :
+				    preadv(fd, call->iov, call->nr_parts, call->offset);
+		return ret < 0 ? -errno : ret;
+	case ENGINE_LIBAIO:
+		iocb.aio_lio_opcode = call->write ? IOCB_CMD_PWRITEV : IOCB_CMD_PREADV;
+		iocb.aio_fildes = fd;
+		iocb.aio_buf = (uintptr_t)call->iov;
+		iocb.aio_nbytes = call->nr_parts;
+		iocb.aio_offset = call->offset;
+		if (syscall(SYS_io_submit, aio_context, 1, &iocbs) != 1)
+			return -errno;
+		if (syscall(SYS_io_getevents, aio_context, 1, 1, &event, NULL) != 1)
+			err(1, "io_getevents");
+		return event.res;
+	case ENGINE_IO_URING:
+		sqe = io_uring_get_sqe(&ring);
+		if (call->write)
+			io_uring_prep_writev(sqe, fd, call->iov, call->nr_parts, call->offset);
+		else
+			io_uring_prep_readv(sqe, fd, call->iov, call->nr_parts, call->offset);
+		ret = io_uring_submit_and_wait(&ring, 1);
+		if (ret < 0)
+			errx(1, "io_uring_submit_and_wait: %s", strerror(-ret));
+		ret = io_uring_wait_cqe(&ring, &cqe);
+		if (ret)
+			errx(1, "io_uring_wait_cqe: %s", strerror(-ret));
+		ret = cqe->res;
+		io_uring_cqe_seen(&ring, cqe);
+		return ret;
+	}
+	errx(1, "no engine");
+}
+
+static void make_call(struct call *call)
+{
+	/* Half the calls consist of whole pages, which all fit into one command. */
+	size_t unit = random_next() & 1 && opt.part_size >= PAGE ? PAGE : lba_size;
+	size_t room = pool_size() / opt.parts;
+
+	call->write = random_next() & 1;
+	call->nr_parts = 1 + random_below(opt.parts);
+	call->length = 0;
+	for (unsigned int i = 0; i < call->nr_parts; i++) {
+		struct part *part = &call->parts[i];
+
+		do {
+			part->memory = random_below(MEMORIES);
+		} while (!pools[part->memory]);
+		part->length = unit * (1 + random_below(opt.part_size / unit));
+		part->data = pools[part->memory] + i * room;
+		if (unit != PAGE)
+			part->data += random_below(PAGE / memory_alignment) * memory_alignment;
+		call->iov[i].iov_base = part->data;
+		call->iov[i].iov_len = part->length;
+		call->length += part->length;
+	}
+	call->offset = random_below((opt.region - call->length) / lba_size + 1) * lba_size;
+	if (call->write)
+		fill_random(before, call->length);
+	else
+		for (size_t i = 0; i < call->length; i++)
+			before[i] = ~model[call->offset + i];
+	for (size_t i = 0, done = 0; i < call->nr_parts; done += call->parts[i++].length)
+		copy_words(call->parts[i].data, before + done, call->parts[i].length);
+}
+
+static void describe(const struct call *call, unsigned long number, long ret)
+{
+	fprintf(stderr, "seed %lu call %lu: %s %s of %zu bytes at %zu gave %ld%s%s\n", opt.seed, number,
+		engine_names[opt.engine], call->write ? "pwritev" : "preadv", call->length, call->offset,
+		ret, ret < 0 ? " " : "", ret < 0 ? strerrorname_np(-ret) : "");
+	for (unsigned int i = 0; i < call->nr_parts; i++)
+		fprintf(stderr, "  part %u: %-4s page offset %4zu length %zu\n", i,
+			memory_names[call->parts[i].memory],
+			(size_t)((uintptr_t)call->parts[i].data & (PAGE - 1)), call->parts[i].length);
+}
+
+/* What the call has to give: all of it, or what lies before the first part out of reach. */
+static long expected_result(const struct call *call)
+{
+	size_t reached = 0;
+
+	for (unsigned int i = 0; i < call->nr_parts; i++) {
+		if ((int)call->parts[i].memory == opt.unreachable)
+			return reached ? (long)reached : -EREMOTEIO;
+		reached += call->parts[i].length;
+	}
+	return call->length;
+}
+
+/* The bytes the call reported must be there; beyond them each block is as before or as asked for. */
+static const char *check_read(const struct call *call, size_t reported)
+{
+	for (size_t i = 0, done = 0; i < call->nr_parts; done += call->parts[i++].length)
+		copy_words(moved + done, call->parts[i].data, call->parts[i].length);
+	if (memcmp(moved, model + call->offset, reported))
+		return "wrong data was read";
+	for (size_t i = reported; i < call->length; i += lba_size)
+		if (memcmp(moved + i, model + call->offset + i, lba_size) &&
+		    memcmp(moved + i, before + i, lba_size))
+			return "a block that was not reported as read holds foreign data";
+	return NULL;
+}
+
+static const char *check_write(const struct call *call, size_t reported)
+{
+	unsigned char *old = model + call->offset;
+
+	read_drive(after, call->offset, call->length);
+	if (memcmp(after, before, reported))
+		return "wrong data was written";
+	for (size_t i = reported; i < call->length; i += lba_size)
+		if (memcmp(after + i, before + i, lba_size) && memcmp(after + i, old + i, lba_size))
+			return "a block that was not reported as written holds foreign data";
+	memcpy(old, after, call->length);
+	return NULL;
+}
+
+static void count(const struct call *call, long ret)
+{
+	counts.calls++;
+	for (unsigned int i = 1; i < call->nr_parts; i++) {
+		if (call->parts[i].memory != call->parts[0].memory) {
+			counts.mixed++;
+			break;
+		}
+	}
+	if (ret < 0) {
+		counts.failed++;
+		counts.errnos[-ret < MAX_ERRNO ? -ret : 0]++;
+	} else if ((size_t)ret < call->length) {
+		counts.partial++;
+	} else {
+		counts.full++;
+	}
+}
+
+static bool run_call(unsigned long number)
+{
+	const char *wrong;
+	struct call call;
+	long ret;
+
+	make_call(&call);
+	ret = issue(&call);
+	count(&call, ret);
+	wrong = (call.write ? check_write : check_read)(&call, ret < 0 ? 0 : ret);
+	if (!wrong && opt.expect == EXPECT_FULL && ret != (long)call.length)
+		wrong = "the call did not complete in full";
+	if (!wrong && opt.expect == EXPECT_PREFIX && ret != expected_result(&call))
+		wrong = "the call did not stop before the part out of reach";
+	if (wrong) {
+		describe(&call, number, ret);
+		warnx("%s", wrong);
+	}
+	return !wrong;
+}
+
+static void report(void)
+{
+	const char *comma = "";
+
+	printf("{\"engine\":\"%s\",\"seed\":%lu,\"calls\":%lu,\"mixed\":%lu,\"full\":%lu,\"short\":%lu,\"failed\":%lu,\"errors\":{",
+	       engine_names[opt.engine], opt.seed, counts.calls, counts.mixed, counts.full,
+	       counts.partial, counts.failed);
+	for (int i = 0; i < MAX_ERRNO; i++) {
+		if (!counts.errnos[i])
+			continue;
+		printf("%s\"%s\":%lu", comma, strerrorname_np(i) ?: "other", counts.errnos[i]);
+		comma = ",";
+	}
+	printf("}}\n");
+}
+
+static unsigned char *map_memory(const char *path)
+{
+	int flags = MAP_SHARED | (path ? 0 : MAP_ANONYMOUS);
+	int map_fd = path ? open(path, O_RDWR) : -1;
+	unsigned char *map;
+
+	if (path && map_fd < 0)
+		err(1, "%s", path);
+	map = mmap(NULL, pool_size(), PROT_READ | PROT_WRITE, flags, map_fd, 0);
+	if (map == MAP_FAILED)
+		err(1, "%s: mapping %zu bytes", path ?: "host memory", pool_size());
+	if (path)
+		close(map_fd);
+	return map;
+}
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"Usage: mixed_iovec --device PATH [option...]\n\n"
+		"Destroys the region. Prints how the calls ended as one line of JSON.\n\n"
+		"  --device PATH        block device, such as /dev/nvme0n1\n"
+		"  --a PATH, --b PATH   p2pmem/allocate of the providers (default: none, only host memory)\n"
+		"  --unreachable WHICH  a or b: the drive cannot reach it (default: none)\n"
+		"  --engine NAME        io_uring, libaio or plain (default: %s)\n"
+		"  --expect HOW         full: every call moves all of its bytes; prefix: those before the first\n"
+		"                       part out of reach, EREMOTEIO when there are none; any: only the data\n"
+		"                       must be right (default: %s)\n"
+		"  --count N            calls (default: %u)\n"
+		"  --parts N            most iovecs of one call, at most %u (default: %u)\n"
+		"  --part-size BYTES    longest iovec (default: %zu)\n"
+		"  --region BYTES       part of the drive to use, from its start (default: %zu)\n"
+		"  --seed N             of everything random (default: %lu)\n",
+		engine_names[opt.engine], expectation_names[opt.expect], opt.count, MAX_PARTS, opt.parts,
+		opt.part_size, opt.region, opt.seed);
+}
+
+static int find(const char *what, const char *name, const char *const *names, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!strcmp(name, names[i]))
+			return i;
+	errx(1, "unknown %s %s", what, name);
+}
+
+static void parse(int argc, char **argv)
+{
+	enum { DEVICE, A, B, UNREACHABLE, ENGINE, EXPECT, COUNT, PARTS, PART_SIZE, REGION, SEED };
+	static const struct option options[] = {
+		{ "device", required_argument, NULL, DEVICE },
+		{ "a", required_argument, NULL, A },
+		{ "b", required_argument, NULL, B },
+		{ "unreachable", required_argument, NULL, UNREACHABLE },
+		{ "engine", required_argument, NULL, ENGINE },
+		{ "expect", required_argument, NULL, EXPECT },
+		{ "count", required_argument, NULL, COUNT },
+		{ "parts", required_argument, NULL, PARTS },
+		{ "part-size", required_argument, NULL, PART_SIZE },
+		{ "region", required_argument, NULL, REGION },
+		{ "seed", required_argument, NULL, SEED },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case DEVICE:
+			opt.device = optarg;
+			break;
+		case A:
+			opt.p2p[P2P_A] = optarg;
+			break;
+		case B:
+			opt.p2p[P2P_B] = optarg;
+			break;
+		case UNREACHABLE:
+			opt.unreachable = find("memory", optarg, memory_names, MEMORIES);
+			break;
+		case ENGINE:
+			opt.engine = find("engine", optarg, engine_names, 3);
+			break;
+		case EXPECT:
+			opt.expect = find("expectation", optarg, expectation_names, 3);
+			break;
+		case COUNT:
+			opt.count = strtoul(optarg, NULL, 0);
+			break;
+		case PARTS:
+			opt.parts = strtoul(optarg, NULL, 0);
+			break;
+		case PART_SIZE:
+			opt.part_size = strtoul(optarg, NULL, 0);
+			break;
+		case REGION:
+			opt.region = strtoul(optarg, NULL, 0);
+			break;
+		case SEED:
+			opt.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(1);
+		}
+	}
+	if (optind != argc || !opt.device) {
+		usage(stderr);
+		exit(1);
+	}
+}
+
+static void set_up(void)
+{
+	size_t longest = opt.parts * opt.part_size;
+	struct statx status;
+	int ret;
+
+	fd = open(opt.device, O_RDWR | O_DIRECT);
+	if (fd < 0)
+		err(1, "%s", opt.device);
+	if (ioctl(fd, BLKSSZGET, &lba_size))
+		err(1, "%s: BLKSSZGET", opt.device);
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status))
+		err(1, "%s: statx", opt.device);
+	memory_alignment = status.stx_mask & STATX_DIOALIGN ? status.stx_dio_mem_align : lba_size;
+	if (!opt.parts || opt.parts > MAX_PARTS || opt.part_size < lba_size || longest > opt.region)
+		errx(1, "--parts is 1 to %u, --part-size at least %u, and their product at most --region",
+		     MAX_PARTS, lba_size);
+
+	pools[HOST] = map_memory(NULL);
+	for (int i = P2P_A; i < MEMORIES; i++)
+		if (opt.p2p[i])
+			pools[i] = map_memory(opt.p2p[i]);
+	model = aligned_alloc(PAGE, opt.region);
+	before = aligned_alloc(PAGE, longest);
+	after = aligned_alloc(PAGE, longest);
+	moved = aligned_alloc(PAGE, longest);
+	if (!model || !before || !after || !moved)
+		err(1, "memory");
+
+	if (opt.engine == ENGINE_IO_URING) {
+		ret = io_uring_queue_init(1, &ring, 0);
+		if (ret)
+			errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	}
+	if (opt.engine == ENGINE_LIBAIO && syscall(SYS_io_setup, 1, &aio_context))
+		err(1, "io_setup");
+
+	random_state = opt.seed;
+	fill_random(model, opt.region);
+	if (pwrite(fd, model, opt.region, 0) != (ssize_t)opt.region)
+		err(1, "filling %s", opt.device);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long wrong = 0;
+
+	parse(argc, argv);
+	set_up();
+	for (unsigned long i = 0; i < opt.count && wrong < 3; i++)
+		wrong += !run_call(i);
+	report();
+	return wrong ? 1 : 0;
+}

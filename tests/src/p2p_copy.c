@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Move data between an NVMe drive and P2P memory and compare it, block by block, with what
+ * ordinary reads into host memory see.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <liburing.h>
+#include <linux/fs.h>
+#include <linux/nvme_ioctl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NVME_CMD_WRITE	1
+#define NVME_CMD_READ	2
+#define PAGE		4096UL
+#define GUARD		64
+#define GUARD_BYTE	0xa5
+
+enum engine { ENGINE_IO_URING, ENGINE_POLLED, ENGINE_PLAIN, ENGINE_URING_CMD, ENGINE_IOCTL };
+
+static const char *const engine_names[] = { "io_uring", "polled", "plain", "uring_cmd", "ioctl" };
+
+static struct options {
+	const char *device;
+	const char *generic;
+	const char *p2p;
+	enum engine engine;
+	bool write;
+	size_t block_size;
+	size_t buffer_offset;
+	unsigned int count;
+	unsigned int depth;
+	uint64_t start;
+	uint64_t region;
+	uint64_t seed;
+	int expect;
+} opt = {
+	.p2p = NULL,
+	.engine = ENGINE_IO_URING,
+	.block_size = 4096,
+	.count = 64,
+	.depth = 8,
+	.region = 64 << 20,
+	.seed = 1,
+};
+
+/* One I/O in flight: guard, data and guard inside its own pages of the P2P mapping. */
+struct slot {
+	unsigned char *data;
+	unsigned char *expected;
+	uint64_t offset;
+	int result;
+};
+
+static int block_fd, io_fd;
+static uint32_t nsid, lba_size;
+static uint64_t random_state;
+static unsigned char guard[GUARD], *scratch;
+
+static uint64_t random_next(void)
+{
+	uint64_t z = (random_state += 0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static void fill_random(unsigned char *data, size_t length)
+{
+	for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
+		uint64_t value = random_next();
+
+		memcpy(data + i, &value, sizeof(value));
+	}
+}
+
+/*
+ * Emulated P2P memory traps on every access, whatever its size, and the C library copies long
+ * ranges byte by byte on some processors.
+ */
+static void copy_words(void *to, const void *from, size_t length)
+{
+	for (size_t i = 0; i < length; i += sizeof(uint64_t))
+		*(volatile uint64_t *)(to + i) = *(const volatile uint64_t *)(from + i);
+}
+
+static void read_through_host(unsigned char *data, uint64_t offset)
+{
+	ssize_t ret = pread(block_fd, data, opt.block_size, offset);
+
+	if (ret < 0)
+		err(1, "reading %s into host memory at %lu", opt.device, offset);
+	if ((size_t)ret != opt.block_size)
+		errx(1, "reading %s into host memory at %lu: %zd of %zu bytes", opt.device, offset,
+		     ret, opt.block_size);
+}
+
+static void fill_command(struct nvme_uring_cmd *cmd, const struct slot *slot)
+{
+	uint64_t lba = slot->offset / lba_size;
+
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->opcode = opt.write ? NVME_CMD_WRITE : NVME_CMD_READ;
+	cmd->nsid = nsid;
+	cmd->addr = (uintptr_t)slot->data;
+	cmd->data_len = opt.block_size;
+	cmd->cdw10 = lba;
+	cmd->cdw11 = lba >> 32;
+	cmd->cdw12 = opt.block_size / lba_size - 1;
+}
+
+/* An NVMe status is positive and not an errno: an error that nobody expects. */
+static int passthrough_result(int ret)
+{
+	return ret ? (ret < 0 ? ret : -EIO) : (int)opt.block_size;
+}
+
+static void run_ring(struct slot *slots, unsigned int count)
+{
+	unsigned int flags = 0;
+	struct io_uring ring;
+	int ret;
+
+	if (opt.engine == ENGINE_POLLED)
+		flags = IORING_SETUP_IOPOLL;
+	if (opt.engine == ENGINE_URING_CMD)
+		flags = IORING_SETUP_SQE128 | IORING_SETUP_CQE32;
+	ret = io_uring_queue_init(count, &ring, flags);
+	if (ret)
+		errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	for (unsigned int i = 0; i < count; i++) {
+		struct slot *slot = &slots[i];
+		struct io_uring_sqe *sqe;
+
+		if (opt.engine == ENGINE_URING_CMD) {
+			/* liburing 2.3 does not step by the larger size of these entries itself. */
+			sqe = &ring.sq.sqes[i << 1];
+			ring.sq.sqe_tail++;
+			memset(sqe, 0, 2 * sizeof(*sqe));
+			sqe->opcode = IORING_OP_URING_CMD;
+			sqe->fd = io_fd;
+			sqe->cmd_op = NVME_URING_CMD_IO;
+			fill_command((struct nvme_uring_cmd *)sqe->cmd, slot);
+		} else {
+			sqe = io_uring_get_sqe(&ring);
+			if (opt.write)
+				io_uring_prep_write(sqe, io_fd, slot->data, opt.block_size,
+						    slot->offset);
+			else
+				io_uring_prep_read(sqe, io_fd, slot->data, opt.block_size,
+						   slot->offset);
+		}
+		sqe->user_data = i;
+	}
+	ret = io_uring_submit(&ring);
+	if (ret != (int)count)
+		errx(1, "io_uring_submit: %d of %u", ret, count);
+	for (unsigned int i = 0; i < count; i++) {
+		struct io_uring_cqe *cqe;
+
+		ret = io_uring_wait_cqe(&ring, &cqe);
+		if (ret)
+			errx(1, "io_uring_wait_cqe: %s", strerror(-ret));
+		slots[cqe->user_data].result = opt.engine == ENGINE_URING_CMD ?
+						       passthrough_result(cqe->res) :
+						       cqe->res;
+		io_uring_cqe_seen(&ring, cqe);
+	}
+	io_uring_queue_exit(&ring);
+}
+
+static int run_plain(const struct slot *slot)
+{
+	ssize_t ret;
+
+	if (opt.write)
+		ret = pwrite(io_fd, slot->data, opt.block_size, slot->offset);
+	else
+		ret = pread(io_fd, slot->data, opt.block_size, slot->offset);
+	return ret < 0 ? -errno : ret;
+}
+
+static int run_ioctl(const struct slot *slot)
+{
+	struct nvme_passthru_cmd64 cmd = {};
+	struct nvme_uring_cmd fields;
+	int ret;
+
+	fill_command(&fields, slot);
+	cmd.opcode = fields.opcode;
+	cmd.nsid = fields.nsid;
+	cmd.addr = fields.addr;
+	cmd.data_len = fields.data_len;
+	cmd.cdw10 = fields.cdw10;
+	cmd.cdw11 = fields.cdw11;
+	cmd.cdw12 = fields.cdw12;
+	ret = ioctl(io_fd, NVME_IOCTL_IO64_CMD, &cmd);
+	return passthrough_result(ret < 0 ? -errno : ret);
+}
+
+static void run(struct slot *slots, unsigned int count)
+{
+	if (opt.engine != ENGINE_PLAIN && opt.engine != ENGINE_IOCTL) {
+		run_ring(slots, count);
+		return;
+	}
+	for (unsigned int i = 0; i < count; i++)
+		slots[i].result = opt.engine == ENGINE_PLAIN ? run_plain(&slots[i]) :
+							       run_ioctl(&slots[i]);
+}
+
+static void prepare(struct slot *slot, uint64_t number)
+{
+	uint64_t blocks = (opt.region - opt.block_size) / lba_size + 1;
+
+	copy_words(slot->data - GUARD, guard, GUARD);
+	copy_words(slot->data + opt.block_size, guard, GUARD);
+	if (opt.write) {
+		/* Writes in flight together must not overlap. */
+		slot->offset = opt.start +
+			       number * opt.block_size % (opt.region / opt.block_size * opt.block_size);
+		if (opt.expect) {
+			read_through_host(slot->expected, slot->offset);
+			fill_random(scratch, opt.block_size);
+			copy_words(slot->data, scratch, opt.block_size);
+		} else {
+			fill_random(slot->expected, opt.block_size);
+			copy_words(slot->data, slot->expected, opt.block_size);
+		}
+		return;
+	}
+	slot->offset = opt.start + random_next() % blocks * lba_size;
+	read_through_host(slot->expected, slot->offset);
+	/* What is not read must not look right by accident. */
+	for (size_t i = 0; i < opt.block_size; i++)
+		scratch[i] = ~slot->expected[i];
+	copy_words(slot->data, scratch, opt.block_size);
+}
+
+static void compare(const struct slot *slot, unsigned char flip, const char *where)
+{
+	for (size_t i = 0; i < opt.block_size; i++)
+		if (scratch[i] != (unsigned char)(slot->expected[i] ^ flip))
+			errx(1, "%s of %zu bytes at %lu: byte %zu %s is %#x, expected %#x",
+			     opt.write ? "write" : "read", opt.block_size, slot->offset, i, where,
+			     scratch[i], (unsigned char)(slot->expected[i] ^ flip));
+}
+
+static void check(const struct slot *slot)
+{
+	int expect = opt.expect ? -opt.expect : (int)opt.block_size;
+
+	if (slot->result != expect)
+		errx(1, "%s of %zu bytes at %lu gave %d%s%s, expected %d", opt.write ? "write" : "read",
+		     opt.block_size, slot->offset, slot->result, slot->result < 0 ? " " : "",
+		     slot->result < 0 ? strerrorname_np(-slot->result) : "", expect);
+	if (memcmp(slot->data - GUARD, guard, GUARD) ||
+	    memcmp(slot->data + opt.block_size, guard, GUARD))
+		errx(1, "I/O at %lu wrote outside its buffer", slot->offset);
+	if (opt.write) {
+		read_through_host(scratch, slot->offset);
+		compare(slot, 0, "on the drive");
+	} else {
+		copy_words(scratch, slot->data, opt.block_size);
+		compare(slot, opt.expect ? 0xff : 0, "in P2P memory");
+	}
+}
+
+static void open_devices(void)
+{
+	block_fd = open(opt.device, O_RDWR | O_DIRECT);
+	if (block_fd < 0)
+		err(1, "%s", opt.device);
+	if (ioctl(block_fd, BLKSSZGET, &lba_size))
+		err(1, "%s: BLKSSZGET", opt.device);
+	io_fd = block_fd;
+	if (opt.engine == ENGINE_URING_CMD || opt.engine == ENGINE_IOCTL) {
+		int ret;
+
+		io_fd = open(opt.generic, O_RDWR);
+		if (io_fd < 0)
+			err(1, "%s", opt.generic);
+		ret = ioctl(io_fd, NVME_IOCTL_ID);
+		if (ret < 0)
+			err(1, "%s: NVME_IOCTL_ID", opt.generic);
+		nsid = ret;
+	}
+}
+
+static unsigned char *map_p2p(size_t length)
+{
+	unsigned char *map;
+	int fd;
+
+	if (!opt.p2p) {
+		map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (map == MAP_FAILED)
+			err(1, "mmap");
+		return map;
+	}
+	fd = open(opt.p2p, O_RDWR);
+	if (fd < 0)
+		err(1, "%s", opt.p2p);
+	map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		err(1, "%s: mapping %zu bytes", opt.p2p, length);
+	close(fd);
+	return map;
+}
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"Usage: p2p_copy --device PATH [option...]\n\n"
+		"  --device PATH         block device, such as /dev/nvme0n1; host memory reads it for comparison\n"
+		"  --generic PATH        its generic device, such as /dev/ng0n1, for uring_cmd and ioctl\n"
+		"  --p2p PATH            p2pmem/allocate of the provider (default: host memory, as a control)\n"
+		"  --engine NAME         io_uring, polled, plain, uring_cmd or ioctl (default: %s)\n"
+		"  --write               write out of P2P memory: destroys the region (default: read)\n"
+		"  --block-size BYTES    size of one I/O (default: %zu)\n"
+		"  --buffer-offset BYTES start of each buffer in its page (default: %zu)\n"
+		"  --count N             number of I/Os (default: %u)\n"
+		"  --depth N             I/Os in flight (default: %u)\n"
+		"  --start BYTES         where the part of the drive to use begins (default: %lu)\n"
+		"  --region BYTES        how long it is (default: %lu)\n"
+		"  --seed N              of positions and data (default: %lu)\n"
+		"  --expect ERRNO        every I/O must fail so, as in EREMOTEIO, and move no data (default: none)\n",
+		engine_names[opt.engine], opt.block_size, opt.buffer_offset, opt.count, opt.depth, opt.start, opt.region,
+		opt.seed);
+}
+
+static enum engine parse_engine(const char *name)
+{
+	for (unsigned int i = 0; i < sizeof(engine_names) / sizeof(*engine_names); i++)
+		if (!strcmp(name, engine_names[i]))
+			return i;
+	errx(1, "unknown engine %s", name);
+}
+
+static int parse_errno(const char *name)
+{
+	for (int number = 1; number < 134; number++)
+		if (strerrorname_np(number) && !strcmp(name, strerrorname_np(number)))
+			return number;
+	errx(1, "unknown errno %s", name);
+}
+
+static void parse(int argc, char **argv)
+{
+	enum { DEVICE, GENERIC, P2P, ENGINE, WRITE, BLOCK, BUFFER, COUNT, DEPTH, START, REGION, SEED, EXPECT };
+	static const struct option options[] = {
+		{ "device", required_argument, NULL, DEVICE },
+		{ "generic", required_argument, NULL, GENERIC },
+		{ "p2p", required_argument, NULL, P2P },
+		{ "engine", required_argument, NULL, ENGINE },
+		{ "write", no_argument, NULL, WRITE },
+		{ "block-size", required_argument, NULL, BLOCK },
+		{ "buffer-offset", required_argument, NULL, BUFFER },
+		{ "count", required_argument, NULL, COUNT },
+		{ "depth", required_argument, NULL, DEPTH },
+		{ "start", required_argument, NULL, START },
+		{ "region", required_argument, NULL, REGION },
+		{ "seed", required_argument, NULL, SEED },
+		{ "expect", required_argument, NULL, EXPECT },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case DEVICE:
+			opt.device = optarg;
+			break;
+		case GENERIC:
+			opt.generic = optarg;
+			break;
+		case P2P:
+			opt.p2p = optarg;
+			break;
+		case ENGINE:
+			opt.engine = parse_engine(optarg);
+			break;
+		case WRITE:
+			opt.write = true;
+			break;
+		case BLOCK:
+			opt.block_size = strtoul(optarg, NULL, 0);
+			break;
+		case BUFFER:
+			opt.buffer_offset = strtoul(optarg, NULL, 0);
+			break;
+		case COUNT:
+			opt.count = strtoul(optarg, NULL, 0);
+			break;
+		case DEPTH:
+			opt.depth = strtoul(optarg, NULL, 0);
+			break;
+		case START:
+			opt.start = strtoull(optarg, NULL, 0);
+			break;
+		case REGION:
+			opt.region = strtoull(optarg, NULL, 0);
+			break;
+		case SEED:
+			opt.seed = strtoull(optarg, NULL, 0);
+			break;
+		case EXPECT:
+			opt.expect = parse_errno(optarg);
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(1);
+		}
+	}
+	if (optind != argc || !opt.device) {
+		usage(stderr);
+		exit(1);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	size_t stride, aligned_size;
+	unsigned char *p2p, *expected;
+	struct slot *slots;
+
+	parse(argc, argv);
+	open_devices();
+	if (!opt.block_size || opt.block_size % lba_size || opt.start % lba_size ||
+	    opt.region < opt.block_size)
+		errx(1, "--block-size and --start must be multiples of %u, and a block fit into --region",
+		     lba_size);
+	if (!opt.depth || (opt.write && opt.depth * opt.block_size > opt.region))
+		errx(1, "--depth must be positive and depth x block size fit into --region");
+	random_state = opt.seed;
+	memset(guard, GUARD_BYTE, GUARD);
+
+	/* The guard before the data takes the end of a page of its own. */
+	stride = (PAGE + opt.buffer_offset + opt.block_size + GUARD + PAGE - 1) & ~(PAGE - 1);
+	p2p = map_p2p(stride * opt.depth);
+	slots = calloc(opt.depth, sizeof(*slots));
+	aligned_size = (opt.block_size + PAGE - 1) & ~(PAGE - 1);
+	expected = aligned_alloc(PAGE, opt.depth * aligned_size);
+	scratch = aligned_alloc(PAGE, aligned_size);
+	if (!slots || !expected || !scratch)
+		err(1, "memory");
+	for (unsigned int i = 0; i < opt.depth; i++) {
+		slots[i].data = p2p + i * stride + PAGE + opt.buffer_offset;
+		slots[i].expected = expected + i * aligned_size;
+	}
+
+	for (unsigned int done = 0; done < opt.count;) {
+		unsigned int batch = opt.count - done < opt.depth ? opt.count - done : opt.depth;
+
+		for (unsigned int i = 0; i < batch; i++)
+			prepare(&slots[i], done + i);
+		run(slots, batch);
+		for (unsigned int i = 0; i < batch; i++)
+			check(&slots[i]);
+		done += batch;
+	}
+	return 0;
+}
