@@ -44,6 +44,7 @@ static struct options {
 	unsigned int count;
 	unsigned int parts;
 	size_t part_size;
+	size_t align;
 	size_t region;
 	uint64_t seed;
 } opt = {
@@ -74,7 +75,7 @@ struct call {
 };
 
 static int fd;
-static uint32_t lba_size, memory_alignment;
+static uint32_t lba_size;
 static uint64_t random_state;
 static unsigned char *pools[MEMORIES];
 static unsigned char *model, *before, *after, *moved;
@@ -196,7 +197,7 @@ static void make_call(struct call *call)
 		part->length = unit * (1 + random_below(opt.part_size / unit));
 		part->data = pools[part->memory] + i * room;
 		if (unit != PAGE)
-			part->data += random_below(PAGE / memory_alignment) * memory_alignment;
+			part->data += random_below(PAGE / opt.align) * opt.align;
 		call->iov[i].iov_base = part->data;
 		call->iov[i].iov_len = part->length;
 		call->length += part->length;
@@ -350,6 +351,7 @@ static void usage(FILE *out)
 		"  --count N            calls (default: %u)\n"
 		"  --parts N            most iovecs of one call, at most %u (default: %u)\n"
 		"  --part-size BYTES    longest iovec (default: %zu)\n"
+		"  --align BYTES        iovecs start on a multiple of this (default: the least the drive takes)\n"
 		"  --region BYTES       part of the drive to use, from its start (default: %zu)\n"
 		"  --seed N             of everything random (default: %lu)\n",
 		engine_names[opt.engine], expectation_names[opt.expect], opt.count, MAX_PARTS, opt.parts,
@@ -366,7 +368,7 @@ static int find(const char *what, const char *name, const char *const *names, in
 
 static void parse(int argc, char **argv)
 {
-	enum { DEVICE, A, B, UNREACHABLE, ENGINE, EXPECT, COUNT, PARTS, PART_SIZE, REGION, SEED };
+	enum { DEVICE, A, B, UNREACHABLE, ENGINE, EXPECT, COUNT, PARTS, PART_SIZE, ALIGN, REGION, SEED };
 	static const struct option options[] = {
 		{ "device", required_argument, NULL, DEVICE },
 		{ "a", required_argument, NULL, A },
@@ -377,6 +379,7 @@ static void parse(int argc, char **argv)
 		{ "count", required_argument, NULL, COUNT },
 		{ "parts", required_argument, NULL, PARTS },
 		{ "part-size", required_argument, NULL, PART_SIZE },
+		{ "align", required_argument, NULL, ALIGN },
 		{ "region", required_argument, NULL, REGION },
 		{ "seed", required_argument, NULL, SEED },
 		{ "help", no_argument, NULL, 'h' },
@@ -413,6 +416,9 @@ static void parse(int argc, char **argv)
 		case PART_SIZE:
 			opt.part_size = strtoul(optarg, NULL, 0);
 			break;
+		case ALIGN:
+			opt.align = strtoul(optarg, NULL, 0);
+			break;
 		case REGION:
 			opt.region = strtoul(optarg, NULL, 0);
 			break;
@@ -446,7 +452,8 @@ static void set_up(void)
 		err(1, "%s: BLKSSZGET", opt.device);
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status))
 		err(1, "%s: statx", opt.device);
-	memory_alignment = status.stx_mask & STATX_DIOALIGN ? status.stx_dio_mem_align : lba_size;
+	if (!opt.align)
+		opt.align = status.stx_mask & STATX_DIOALIGN ? status.stx_dio_mem_align : lba_size;
 	if (!opt.parts || opt.parts > MAX_PARTS || opt.part_size < lba_size || longest > opt.region)
 		errx(1, "--parts is 1 to %u, --part-size at least %u, and their product at most --region",
 		     MAX_PARTS, lba_size);
