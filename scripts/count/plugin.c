@@ -2,10 +2,10 @@
 /*
  * QEMU TCG plugin: how often each guest kernel instruction is executed, by address.
  * Ends a phase, and writes its counts, whenever the guest executes the address given by mark=.
+ * Code in the ranges that shared= lists is counted by the code that called it.
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,9 @@
 
 /*
  * QEMU's plugin interface. No package ships its header, so what is used of it is declared here.
- * QEMU_PLUGIN_API is 1 up to QEMU 8.2, whose inline counters are plain memory, and 2 from 9.0
- * on, where they became per-vCPU scoreboards.
+ * These few functions are the same in every version of it; only the number to announce differs,
+ * and scripts/count/build sets it. Counting with them, not with QEMU's inline counters, is what
+ * lets code that every layer calls be counted for its caller; those counters changed in 9.0, too.
  */
 typedef uint64_t qemu_plugin_id_t;
 
@@ -31,77 +32,23 @@ typedef struct {
 	} system;
 } qemu_info_t;
 
-enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 
+typedef void (*executed_t)(unsigned int vcpu, void *data);
+
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
 					   void (*cb)(qemu_plugin_id_t id,
 						      struct qemu_plugin_tb *tb));
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, executed_t cb,
+					  enum qemu_plugin_cb_flags flags, void *data);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
 				    void (*cb)(qemu_plugin_id_t id, void *data), void *data);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-					    void (*cb)(unsigned int vcpu, void *data),
-					    enum qemu_plugin_cb_flags flags, void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-
-#if QEMU_PLUGIN_API == 1
-typedef uint64_t counter_t;
-
-void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, enum qemu_plugin_op op,
-					      void *ptr, uint64_t imm);
-
-static void counter_init(counter_t *counter)
-{
-	*counter = 0;
-}
-
-static void counter_attach(struct qemu_plugin_tb *tb, counter_t *counter, uint64_t add)
-{
-	qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64, counter, add);
-}
-
-static uint64_t counter_read(const counter_t *counter)
-{
-	return *counter;
-}
-#elif QEMU_PLUGIN_API == 2
-struct qemu_plugin_scoreboard;
-
-typedef struct {
-	struct qemu_plugin_scoreboard *score;
-	size_t offset;
-} counter_t;
-
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
-void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb,
-						       enum qemu_plugin_op op, counter_t entry,
-						       uint64_t imm);
-uint64_t qemu_plugin_u64_sum(counter_t entry);
-
-static void counter_init(counter_t *counter)
-{
-	counter->score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
-	counter->offset = 0;
-}
-
-static void counter_attach(struct qemu_plugin_tb *tb, counter_t *counter, uint64_t add)
-{
-	qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, QEMU_PLUGIN_INLINE_ADD_U64, *counter,
-							  add);
-}
-
-static uint64_t counter_read(const counter_t *counter)
-{
-	return qemu_plugin_u64_sum(*counter);
-}
-#else
-#error "build with scripts/count/build: it sets QEMU_PLUGIN_API to what the installed QEMU speaks"
-#endif
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -110,22 +57,36 @@ EXPORT int qemu_plugin_version = QEMU_PLUGIN_API;
 /* A straight run of instructions: QEMU's translation block, kept over retranslation. */
 struct block {
 	struct block *next;
-	counter_t executed;
-	uint64_t seen;
+	uint64_t executed;
 	size_t count;
 	uint64_t address[];
 };
 
+/* How often a shared block was executed on behalf of the block that ran last before shared code. */
+struct call {
+	struct call *next;
+	const struct block *shared;
+	const struct block *caller;
+	uint64_t executed;
+};
+
+struct range {
+	uint64_t start;
+	uint64_t end;
+};
+
 #define BUCKETS (1 << 16)
 
-static struct block *buckets[BUCKETS];
-static counter_t below;
-static uint64_t below_seen;
+static struct block *blocks[BUCKETS];
+static struct call *calls[BUCKETS];
+static struct block *caller;
+static uint64_t below;
 static uint64_t from = 0xffff800000000000;
 static uint64_t mark;
+static struct range *shared;
+static size_t shared_count;
 static const char *out;
 static unsigned int phase;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void fail(const char *what, const char *why)
 {
@@ -133,21 +94,29 @@ static void fail(const char *what, const char *why)
 	exit(1);
 }
 
-static void write_block(FILE *file, struct block *block)
+static void *allocate(size_t size)
 {
-	uint64_t now = counter_read(&block->executed);
-	uint64_t executed = now - block->seen;
+	void *memory = calloc(1, size);
 
-	block->seen = now;
-	for (size_t i = 0; executed && i < block->count; i++)
-		fprintf(file, "%016" PRIx64 " %" PRIu64 "\n", block->address[i], executed);
+	if (!memory)
+		fail("no memory", strerror(errno));
+	return memory;
 }
 
-/* One line per executed block and instruction: address, executions. Address 0 is all below from=. */
+static void write_block(FILE *file, const struct block *block, uint64_t executed, uint64_t by)
+{
+	for (size_t i = 0; executed && i < block->count; i++)
+		fprintf(file, "%016" PRIx64 " %" PRIu64 " %016" PRIx64 "\n", block->address[i],
+			executed, by);
+}
+
+/*
+ * One line per instruction of an executed block: address, executions, and for shared code the
+ * address of the call or jump that led there, else 0. Address 0 stands for all below from=.
+ */
 static void end_phase(void)
 {
 	char name[4096];
-	uint64_t now;
 	FILE *file;
 
 	snprintf(name, sizeof(name), "%s.%u", out, phase++);
@@ -155,12 +124,19 @@ static void end_phase(void)
 	if (!file)
 		fail(name, strerror(errno));
 
-	now = counter_read(&below);
-	fprintf(file, "%016x %" PRIu64 "\n", 0, now - below_seen);
-	below_seen = now;
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct block *block = buckets[i]; block; block = block->next)
-			write_block(file, block);
+	fprintf(file, "%016x %" PRIu64 " %016x\n", 0, below, 0);
+	below = 0;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct block *block = blocks[i]; block; block = block->next) {
+			write_block(file, block, block->executed, 0);
+			block->executed = 0;
+		}
+		for (struct call *call = calls[i]; call; call = call->next) {
+			write_block(file, call->shared, call->executed,
+				    call->caller ? call->caller->address[call->caller->count - 1] : 0);
+			call->executed = 0;
+		}
+	}
 
 	if (fclose(file))
 		fail(name, strerror(errno));
@@ -168,14 +144,60 @@ static void end_phase(void)
 
 static void on_mark(unsigned int vcpu, void *data)
 {
-	pthread_mutex_lock(&lock);
 	end_phase();
-	pthread_mutex_unlock(&lock);
 }
 
 static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
 {
-	on_mark(0, data);
+	end_phase();
+}
+
+static void on_below(unsigned int vcpu, void *data)
+{
+	below += (uintptr_t)data;
+}
+
+static void on_block(unsigned int vcpu, void *data)
+{
+	caller = data;
+	caller->executed++;
+}
+
+static void on_shared_block(unsigned int vcpu, void *data)
+{
+	struct call **bucket = &calls[((uintptr_t)data / 16 * 31 + (uintptr_t)caller / 16) % BUCKETS];
+	struct call *call;
+
+	for (call = *bucket; call; call = call->next) {
+		if (call->shared == data && call->caller == caller) {
+			call->executed++;
+			return;
+		}
+	}
+
+	call = allocate(sizeof(*call));
+	call->shared = data;
+	call->caller = caller;
+	call->executed = 1;
+	call->next = *bucket;
+	*bucket = call;
+}
+
+static bool is_shared(uint64_t address)
+{
+	size_t low = 0, high = shared_count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (address < shared[middle].start)
+			high = middle;
+		else if (address >= shared[middle].end)
+			low = middle + 1;
+		else
+			return true;
+	}
+	return false;
 }
 
 static bool same_code(const struct block *block, const struct qemu_plugin_tb *tb, size_t count)
@@ -190,17 +212,14 @@ static bool same_code(const struct block *block, const struct qemu_plugin_tb *tb
 
 static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start, size_t count)
 {
-	struct block **bucket = &buckets[(start ^ start >> 16) % BUCKETS];
+	struct block **bucket = &blocks[(start ^ start >> 16) % BUCKETS];
 	struct block *block;
 
 	for (block = *bucket; block; block = block->next)
 		if (same_code(block, tb, count))
 			return block;
 
-	block = calloc(1, sizeof(*block) + count * sizeof(block->address[0]));
-	if (!block)
-		fail("no memory for a translation block", strerror(errno));
-	counter_init(&block->executed);
+	block = allocate(sizeof(*block) + count * sizeof(block->address[0]));
 	block->count = count;
 	for (size_t i = 0; i < count; i++)
 		block->address[i] = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, i));
@@ -212,22 +231,45 @@ static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start,
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
-	struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, 0);
-	uint64_t start = qemu_plugin_insn_vaddr(first);
+	uint64_t start = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
+	executed_t executed = is_shared(start) ? on_shared_block : on_block;
 
 	if (start < from) {
-		counter_attach(tb, &below, count);
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_below, QEMU_PLUGIN_CB_NO_REGS,
+						     (void *)count);
 		return;
 	}
 
-	pthread_mutex_lock(&lock);
-	counter_attach(tb, &find_block(tb, start, count)->executed, 1);
-	pthread_mutex_unlock(&lock);
-
 	/* A function's entry always starts a block, because it is called. */
 	if (mark && start == mark)
-		qemu_plugin_register_vcpu_insn_exec_cb(first, on_mark, QEMU_PLUGIN_CB_NO_REGS,
-						       NULL);
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, executed, QEMU_PLUGIN_CB_NO_REGS,
+					     find_block(tb, start, count));
+}
+
+static void read_shared(const char *name)
+{
+	FILE *file = fopen(name, "r");
+	struct range range;
+	size_t room = 0;
+
+	if (!file)
+		fail(name, strerror(errno));
+	while (fscanf(file, "%" SCNx64 " %" SCNx64, &range.start, &range.end) == 2) {
+		if (shared_count == room) {
+			room = room ? 2 * room : 1024;
+			shared = realloc(shared, room * sizeof(*shared));
+			if (!shared)
+				fail("no memory", strerror(errno));
+		}
+		if (range.end <= range.start ||
+		    (shared_count && range.start < shared[shared_count - 1].end))
+			fail(name, "its ranges are not in order");
+		shared[shared_count++] = range;
+	}
+	if (!feof(file))
+		fail(name, "not lines of two hexadecimal addresses");
+	fclose(file);
 }
 
 static uint64_t parse_address(const char *text)
@@ -249,17 +291,18 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 			mark = parse_address(argv[i] + 5);
 		else if (!strncmp(argv[i], "from=", 5))
 			from = parse_address(argv[i] + 5);
+		else if (!strncmp(argv[i], "shared=", 7))
+			read_shared(argv[i] + 7);
 		else
-			fail(argv[i], "unknown option; known are out=FILE, mark=ADDRESS and from=ADDRESS");
+			fail(argv[i], "unknown option; known are out=, mark=, from= and shared=");
 	}
 	if (!out)
 		fail("out=FILE", "missing; it names the counts, FILE.0 and up");
 	if (!info->system_emulation)
 		fail(info->target_name, "counts whole machines (qemu-system-*) only");
-	if (QEMU_PLUGIN_API == 1 && info->system.max_vcpus > 1)
-		fail("more than one CPU", "this QEMU's inline counters lose counts then; use -smp 1");
+	if (info->system.max_vcpus > 1)
+		fail("more than one CPU", "counts would not repeat; use -smp 1");
 
-	counter_init(&below);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
 	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
 	return 0;
