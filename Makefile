@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+# Each target calls one script; "make help" lists them. V=1 shows all output.
+
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+.DEFAULT_GOAL := run
+ifneq ($(V),1)
+.SILENT:
+endif
+export V
+
+.PHONY: run
+run: stock patched initramfs count ## boot each kernel with an NVMe CMB, run the fio jobs, print one table (default)
+	scripts/run
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing
+	scripts/deps
+
+.PHONY: source
+source: deps ## unpack the kernel source into build/source
+	scripts/source
+
+.PHONY: tree
+tree: source ## lay the series in build/tree, one commit per step
+	scripts/tree
+
+.PHONY: series
+series: source ## write the series as self-contained patches into build/series
+	scripts/mail-series
+
+.PHONY: kernels
+kernels: stock patched ## build the stock and the patched kernel
+
+.PHONY: stock
+stock: source
+	scripts/kernel stock
+
+.PHONY: patched
+patched: tree
+	scripts/kernel patched
+
+.PHONY: mainline
+mainline: deps ## fetch and build Debian's newest kernel as a third arm
+	scripts/kernel mainline
+
+.PHONY: initramfs
+initramfs: deps
+	scripts/initramfs
+
+.PHONY: count
+count: deps
+	scripts/count/build
+
+.PHONY: test
+test: stock patched initramfs count ## run the tests
+	scripts/test
+
+.PHONY: check
+check: patched ## static checks of scripts, patches and C files
+	scripts/check
+
+.PHONY: bisect
+bisect: source initramfs ## build and boot every step of the series by itself
+	scripts/bisect
+
+.PHONY: clean
+clean: ## remove what make made, except the kernel sources
+	scripts/clean
+
+.PHONY: distclean
+distclean: ## remove the kernel sources too
+	scripts/clean --all
+
+.PHONY: help
+help: ## this list
+	sed -n 's/^\([a-z-]*\):.* ## /\1 /p' Makefile | \
+		while read -r target purpose; do printf '%-12s %s\n' "$$target" "$$purpose"; done
