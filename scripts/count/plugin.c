@@ -79,7 +79,8 @@ struct range {
 
 static struct block *blocks[BUCKETS];
 static struct call *calls[BUCKETS];
-static struct block *caller;
+static const struct block *caller;
+static const struct block *last;
 static uint64_t below;
 static uint64_t from = 0xffff800000000000;
 static uint64_t mark;
@@ -155,12 +156,29 @@ static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
 static void on_below(unsigned int vcpu, void *data)
 {
 	below += (uintptr_t)data;
+	last = NULL;
+}
+
+/*
+ * Up to QEMU 9.2 a string instruction with a rep prefix is executed again and again as a block of
+ * its own, once for each element. A processor counts it once, and so do we.
+ */
+static bool is_repetition(const struct block *block)
+{
+	const struct block *before = last;
+
+	last = block;
+	return block->count == 1 && before && before->address[before->count - 1] == block->address[0];
 }
 
 static void on_block(unsigned int vcpu, void *data)
 {
-	caller = data;
-	caller->executed++;
+	struct block *block = data;
+
+	if (is_repetition(block))
+		return;
+	block->executed++;
+	caller = block;
 }
 
 static void on_shared_block(unsigned int vcpu, void *data)
@@ -168,6 +186,8 @@ static void on_shared_block(unsigned int vcpu, void *data)
 	struct call **bucket = &calls[((uintptr_t)data / 16 * 31 + (uintptr_t)caller / 16) % BUCKETS];
 	struct call *call;
 
+	if (is_repetition(data))
+		return;
 	for (call = *bucket; call; call = call->next) {
 		if (call->shared == data && call->caller == caller) {
 			call->executed++;
