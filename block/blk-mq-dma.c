@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From a request's bios to DMA ranges, without a scatterlist.
+ *
+ * All that holds for a whole request is asked once, when the mapping starts:
+ * how the device reaches the memory, and which of three ways of mapping that
+ * allows (enum blk_dma_mode). After that, addresses only move.
+ */
+#include <linux/blk-integrity.h>
+#include <linux/blk-mq-dma.h>
+#include <linux/pfn.h>
+
+#include "blk.h"
+
+void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec)
+{
+	u64 room = (u64)iter->boundary - (vec->paddr & iter->boundary);
+	u32 len = min(vec->len, iter->max_len);
+
+	if (len > room)
+		len = room + 1;
+
+	iter->bvec--;
+	iter->done = vec->paddr + len - bvec_phys(iter->bvec);
+	iter->left += vec->len - len;
+	vec->len = len;
+}
+EXPORT_SYMBOL_GPL(__blk_map_iter_cut);
+
+static void blk_map_iter_init(struct request *req, struct blk_map_iter *iter,
+		bool is_integrity)
+{
+	*iter = (struct blk_map_iter) {
+		.max_len = queue_max_segment_size(req->q),
+		.boundary = queue_segment_boundary(req->q),
+		.is_integrity = is_integrity,
+	};
+}
+
+/**
+ * blk_rq_map_iter_init - start a walk over the data of a request
+ * @req: the request
+ * @iter: the walk; blk_map_iter_next() gives the pieces
+ *
+ * Context: any.
+ */
+void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter)
+{
+	blk_map_iter_init(req, iter, false);
+	if (req->rq_flags & RQF_SPECIAL_PAYLOAD) {
+		iter->bvec = &req->special_vec;
+		iter->left = req->special_vec.bv_len;
+	} else if (req->bio) {
+		blk_map_iter_set_bio(iter, req->bio);
+	}
+}
+EXPORT_SYMBOL_GPL(blk_rq_map_iter_init);
+
+static bool blk_dma_fail(struct blk_dma_iter *iter, blk_status_t status)
+{
+	iter->status = status;
+	return false;
+}
+
+/* What finds no resources is retried; what the device cannot reach is not. */
+static bool blk_dma_map_fail(struct blk_dma_iter *iter, int error)
+{
+	if (error == -ENOMEM)
+		return blk_dma_fail(iter, BLK_STS_RESOURCE);
+	if (iter->attrs & DMA_ATTR_MMIO)
+		return blk_dma_fail(iter, BLK_STS_TARGET);
+	return blk_dma_fail(iter, BLK_STS_IOERR);
+}
+
+/*
+ * Classify the memory by its first page, which stands for all. Sets @last to
+ * the highest physical address that can occur in it.
+ */
+static bool blk_dma_classify(struct device *dma_dev, struct blk_dma_iter *iter,
+		bool is_p2p, phys_addr_t *last)
+{
+	struct page *page = iter->iter.bvec->bv_page;
+
+	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
+	iter->attrs = 0;
+	*last = PFN_PHYS(max_pfn) - 1;
+	if (likely(!is_p2p))
+		return true;
+
+	switch (pci_p2pdma_state(&iter->p2pdma, dma_dev, page)) {
+	case PCI_P2PDMA_MAP_NONE:
+	case PCI_P2PDMA_MAP_BUS_ADDR:
+		return true;
+	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+		/* not RAM: no cache to maintain, no copy to make */
+		iter->attrs = DMA_ATTR_MMIO;
+		*last = page->pgmap->range.end;
+		return true;
+	default:
+		return blk_dma_fail(iter, BLK_STS_TARGET);
+	}
+}
+
+/*
+ * IOVAs come in granules. Where pieces begin or end inside one, each piece gets
+ * granules of its own; @iova is the end of the last piece's.
+ */
+static dma_addr_t blk_dma_iova_place(struct blk_dma_iter *iter, dma_addr_t iova,
+		phys_addr_t phys)
+{
+	return ALIGN(iova, iter->granule) + (phys & (iter->granule - 1));
+}
+
+/* Bytes from the first IOVA of the memory to the last. */
+static size_t blk_dma_iova_span(struct blk_dma_iter *iter, size_t total)
+{
+	struct blk_map_iter walk = iter->iter;
+	dma_addr_t start = 0, end = 0;
+	struct phys_vec vec;
+
+	if (!iter->gaps)
+		return total;
+
+	while (blk_map_iter_next_bvec(&walk, &vec)) {
+		dma_addr_t place = blk_dma_iova_place(iter, end, vec.paddr);
+
+		if (!end)
+			start = place;
+		end = place + vec.len;
+	}
+	return end - start;
+}
+
+static int blk_dma_iova_link(struct request *req, struct device *dma_dev,
+		struct dma_iova_state *state, struct blk_dma_iter *iter)
+{
+	struct blk_map_iter walk = iter->iter;
+	size_t linked = 0, offset;
+	struct phys_vec vec;
+	int error = 0;
+
+	while (!error && blk_map_iter_next_bvec(&walk, &vec)) {
+		offset = linked;
+		if (iter->gaps && linked)
+			offset = blk_dma_iova_place(iter, state->addr + linked,
+						    vec.paddr) - state->addr;
+		error = dma_iova_link(dma_dev, state, vec.paddr, offset,
+				      vec.len, rq_dma_dir(req), iter->attrs);
+		if (!error)
+			linked = offset + vec.len;
+	}
+
+	if (!error)
+		error = dma_iova_sync(dma_dev, state, 0, linked);
+	if (unlikely(error))
+		dma_iova_destroy(dma_dev, state, linked, rq_dma_dir(req),
+				 iter->attrs);
+	return error;
+}
+
+/*
+ * Bounce buffers keep the address bits of dma_get_min_align_mask() only, and in
+ * IOVAs with gaps it is not known later where one began.
+ */
+static bool blk_dma_can_use_iova(struct request *req, struct device *dma_dev,
+		struct blk_dma_iter *iter)
+{
+	unsigned long mask = dma_get_merge_boundary(dma_dev);
+
+	if (!mask)
+		return false;
+
+	iter->granule = mask + 1;
+	iter->gaps = mask & ~queue_virt_boundary(req->q);
+	if ((iter->attrs & DMA_ATTR_MMIO) ||
+	    !dma_iova_can_bounce(dma_dev, rq_dma_dir(req)))
+		return true;
+	return !iter->gaps && mask <= dma_get_min_align_mask(dma_dev);
+}
+
+/* Without gaps the memory is one range, as far as the queue takes it as one. */
+static bool blk_dma_iova_next(struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	if (!iter->gaps) {
+		if (!iter->left)
+			return false;
+		iter->addr = iter->iova;
+		iter->len = min_t(size_t, iter->left, iter->iter.max_len);
+		iter->left -= iter->len;
+	} else {
+		if (!blk_map_iter_next_bvec(&iter->iter, &vec))
+			return false;
+		iter->addr = blk_dma_iova_place(iter, iter->iova, vec.paddr);
+		iter->len = vec.len;
+	}
+	iter->iova = iter->addr + iter->len;
+	return true;
+}
+
+static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
+		struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	if (!blk_map_iter_next(&iter->iter, &vec))
+		return false;
+	iter->addr = dma_map_phys(dma_dev, vec.paddr, vec.len, rq_dma_dir(req),
+				  iter->attrs);
+	if (dma_mapping_error(dma_dev, iter->addr))
+		return blk_dma_map_fail(iter, (iter->attrs & DMA_ATTR_MMIO) ?
+						-EREMOTEIO : -ENOMEM);
+	iter->len = vec.len;
+	return true;
+}
+
+bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
+		struct blk_dma_iter *iter)
+{
+	if (iter->mode == BLK_DMA_IOVA)
+		return blk_dma_iova_next(iter);
+	return blk_dma_segment_next(req, dma_dev, iter);
+}
+EXPORT_SYMBOL_GPL(__blk_rq_dma_map_iter_next);
+
+/* Map @total bytes of @iter->iter, which is not empty; give the first range. */
+static bool blk_dma_start(struct request *req, struct device *dma_dev,
+		struct dma_iova_state *state, struct blk_dma_iter *iter,
+		size_t total, bool is_p2p)
+{
+	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
+	phys_addr_t last;
+	int error;
+
+	*state = (struct dma_iova_state) { };
+	iter->status = BLK_STS_OK;
+	iter->mode = BLK_DMA_LINEAR;
+	if (!blk_dma_classify(dma_dev, iter, is_p2p, &last))
+		return false;
+
+	if (iter->p2pdma.map == PCI_P2PDMA_MAP_BUS_ADDR)
+		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
+	else if (!dma_linear_offset(dma_dev, last, &iter->offset))
+		iter->mode = BLK_DMA_SEGMENTS;
+
+	if (iter->mode == BLK_DMA_SEGMENTS &&
+	    blk_dma_can_use_iova(req, dma_dev, iter) &&
+	    dma_iova_try_alloc(dma_dev, state, first,
+			       blk_dma_iova_span(iter, total))) {
+		error = blk_dma_iova_link(req, dma_dev, state, iter);
+		if (error)
+			return blk_dma_map_fail(iter, error);
+		iter->mode = BLK_DMA_IOVA;
+		iter->left = total;
+		/* blk_dma_iova_place() adds the pad of the first piece again */
+		iter->iova = iter->gaps ? ALIGN_DOWN(state->addr, iter->granule)
+					: state->addr;
+	}
+	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+}
+
+/**
+ * blk_rq_dma_map_iter_start - map a request and give its first DMA range
+ * @req: the request; has data
+ * @dma_dev: device that will do the DMA
+ * @state: filled in; owned by the caller and kept until unmapping. Need not be
+ *	initialised
+ * @iter: filled in; blk_rq_dma_map_iter_next() gives the further ranges
+ *
+ * When all ranges are taken, what unmapping takes depends on @iter->mode; or
+ * leave it to blk_rq_dma_unmap().
+ *
+ * Context: any.
+ * Return: true with a range in @iter. False and nothing mapped, with the reason
+ * in @iter->status: BLK_STS_TARGET if the device cannot reach the memory,
+ * BLK_STS_RESOURCE if it is worth trying again.
+ */
+bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
+		struct dma_iova_state *state, struct blk_dma_iter *iter)
+{
+	blk_rq_map_iter_init(req, &iter->iter);
+	iter->p2pdma = (struct pci_p2pdma_map_state) { };
+	return blk_dma_start(req, dma_dev, state, iter,
+			     blk_rq_payload_bytes(req),
+			     iter->iter.bio &&
+			     (iter->iter.bio->bi_opf & REQ_P2PDMA));
+}
+EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start);
+
+#ifdef CONFIG_BLK_DEV_INTEGRITY
+/**
+ * blk_rq_integrity_map_iter_init - start a walk over the metadata of a request
+ * @req: the request; has metadata
+ * @iter: the walk; blk_map_iter_next() gives the pieces
+ *
+ * Context: any.
+ */
+void blk_rq_integrity_map_iter_init(struct request *req,
+		struct blk_map_iter *iter)
+{
+	blk_map_iter_init(req, iter, true);
+	blk_map_iter_set_bio(iter, req->bio);
+}
+EXPORT_SYMBOL_GPL(blk_rq_integrity_map_iter_init);
+
+static size_t blk_rq_integrity_bytes(struct request *req)
+{
+	struct bio *bio = req->bio;
+	size_t bytes = 0;
+
+	for_each_bio(bio)
+		bytes += bio_integrity(bio)->bip_iter.bi_size;
+	return bytes;
+}
+
+/**
+ * blk_rq_integrity_dma_map_iter_start - map the metadata of a request
+ * @req: the request; has metadata
+ * @dma_dev: device that will do the DMA
+ * @state: as for blk_rq_dma_map_iter_start(), a state of its own
+ * @iter: as for blk_rq_dma_map_iter_start()
+ *
+ * Data and metadata may be of different classes.
+ *
+ * Context: any.
+ * Return: as blk_rq_dma_map_iter_start().
+ */
+bool blk_rq_integrity_dma_map_iter_start(struct request *req,
+		struct device *dma_dev, struct dma_iova_state *state,
+		struct blk_dma_iter *iter)
+{
+	blk_rq_integrity_map_iter_init(req, &iter->iter);
+	iter->p2pdma = (struct pci_p2pdma_map_state) { };
+	return blk_dma_start(req, dma_dev, state, iter,
+			     blk_rq_integrity_bytes(req),
+			     bio_integrity_flagged(req->bio, BIP_P2PDMA));
+}
+EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start);
+
+/**
+ * blk_rq_integrity_dma_map_iter_next - map the next range of metadata
+ * @req: the request
+ * @dma_dev: device that will do the DMA
+ * @iter: the iteration
+ *
+ * Context: any.
+ * Return: as blk_rq_dma_map_iter_next().
+ */
+bool blk_rq_integrity_dma_map_iter_next(struct request *req,
+		struct device *dma_dev, struct blk_dma_iter *iter)
+{
+	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+}
+EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_next);
+#endif /* CONFIG_BLK_DEV_INTEGRITY */

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * From a request's bios to DMA ranges, without a scatterlist.
+ * See Documentation/block/request-dma.rst.
+ */
+#ifndef BLK_MQ_DMA_H
+#define BLK_MQ_DMA_H
+
+#include <linux/blk-integrity.h>
+#include <linux/blk-mq.h>
+#include <linux/dma-mapping.h>
+#include <linux/pci-p2pdma.h>
+
+/**
+ * struct phys_vec - a physically contiguous piece of memory
+ * @paddr: first physical address
+ * @len: bytes
+ */
+struct phys_vec {
+	phys_addr_t	paddr;
+	u32		len;
+};
+
+/**
+ * struct blk_map_iter - a walk over the memory of a request, piece by piece
+ *
+ * Borrows the request, which must not change meanwhile. All fields are private.
+ * Two walks over one request give the same pieces.
+ */
+struct blk_map_iter {
+	/* private: */
+	const struct bio_vec	*bvec;	/* the vector that comes next */
+	struct bio		*bio;	/* the bio it is of; NULL for none */
+	unsigned int		left;	/* bytes of the bio still to come */
+	unsigned int		done;	/* bytes of *bvec walked already */
+	unsigned int		max_len; /* bytes in a piece, at most */
+	bool			is_integrity;
+	unsigned long		boundary; /* mask; no piece crosses it */
+};
+
+/**
+ * enum blk_dma_mode - how a request was mapped, and so what unmapping takes
+ * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap
+ * @BLK_DMA_IOVA: one range of IOVAs; dma_iova_destroy() it
+ * @BLK_DMA_SEGMENTS: each range by itself; dma_unmap_phys() each
+ */
+enum blk_dma_mode {
+	BLK_DMA_LINEAR,
+	BLK_DMA_IOVA,
+	BLK_DMA_SEGMENTS,
+};
+
+/**
+ * struct blk_dma_iter - the DMA ranges of a request
+ * @addr: DMA address of the current range
+ * @len: bytes of the current range
+ * @status: why blk_rq_dma_map_iter_start() or blk_rq_dma_map_iter_next()
+ *	returned false; BLK_STS_OK at the end of the request
+ * @mode: how the request is mapped
+ * @p2pdma: class of the memory: @p2pdma.map is PCI_P2PDMA_MAP_NONE for host
+ *	memory
+ *
+ * On the stack of whoever maps the request. Unmapping does not need it.
+ */
+struct blk_dma_iter {
+	dma_addr_t		addr;
+	u32			len;
+	blk_status_t		status;
+	enum blk_dma_mode	mode;
+	struct pci_p2pdma_map_state p2pdma;
+	/* private: */
+	struct blk_map_iter	iter;
+	u64			offset;	/* linear: DMA minus physical address */
+	dma_addr_t		iova;	/* IOVA: where the next range begins */
+	size_t			left;	/* IOVA: bytes from there on */
+	size_t			granule; /* IOVA: bytes that map as one */
+	bool			gaps;	/* IOVA: pieces do not join */
+	unsigned long		attrs;	/* DMA_ATTR_ flags of every mapping */
+};
+
+bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
+		struct dma_iova_state *state, struct blk_dma_iter *iter);
+bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
+		struct blk_dma_iter *iter);
+void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter);
+
+#ifdef CONFIG_BLK_DEV_INTEGRITY
+bool blk_rq_integrity_dma_map_iter_start(struct request *req,
+		struct device *dma_dev, struct dma_iova_state *state,
+		struct blk_dma_iter *iter);
+bool blk_rq_integrity_dma_map_iter_next(struct request *req,
+		struct device *dma_dev, struct blk_dma_iter *iter);
+void blk_rq_integrity_map_iter_init(struct request *req,
+		struct blk_map_iter *iter);
+#else /* CONFIG_BLK_DEV_INTEGRITY */
+static inline bool blk_rq_integrity_dma_map_iter_start(struct request *req,
+		struct device *dma_dev, struct dma_iova_state *state,
+		struct blk_dma_iter *iter)
+{
+	iter->status = BLK_STS_NOTSUPP;
+	return false;
+}
+
+static inline bool blk_rq_integrity_dma_map_iter_next(struct request *req,
+		struct device *dma_dev, struct blk_dma_iter *iter)
+{
+	return false;
+}
+
+static inline void blk_rq_integrity_map_iter_init(struct request *req,
+		struct blk_map_iter *iter)
+{
+	*iter = (struct blk_map_iter) { };
+}
+#endif /* CONFIG_BLK_DEV_INTEGRITY */
+
+static __always_inline void blk_map_iter_set_bio(struct blk_map_iter *iter,
+		struct bio *bio)
+{
+	struct bvec_iter *bi = &bio->bi_iter;
+
+	iter->bio = bio;
+	iter->bvec = bio->bi_io_vec;
+	if (iter->is_integrity) {
+		bi = &bio_integrity(bio)->bip_iter;
+		iter->bvec = bio_integrity(bio)->bip_vec;
+	}
+	iter->bvec += bi->bi_idx;
+	iter->left = bi->bi_size;
+	iter->done = bi->bi_bvec_done;
+}
+
+static __always_inline bool blk_map_iter_next_bio(struct blk_map_iter *iter)
+{
+	while (iter->bio && iter->bio->bi_next) {
+		blk_map_iter_set_bio(iter, iter->bio->bi_next);
+		if (iter->left)
+			return true;
+	}
+	return false;
+}
+
+/* *vec is beyond a limit of the queue: shorten it. */
+void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec);
+
+/**
+ * blk_map_iter_next_bvec - the rest of a bio_vec
+ * @iter: the walk
+ * @vec: the memory, set if there is any
+ *
+ * For hardware that divides memory into pages by itself: the queue's limits for
+ * the size and the boundaries of segments are not regarded.
+ *
+ * Return: false at the end of the request.
+ */
+static __always_inline bool blk_map_iter_next_bvec(struct blk_map_iter *iter,
+		struct phys_vec *vec)
+{
+	const struct bio_vec *bv;
+
+	if (unlikely(!iter->left) && !blk_map_iter_next_bio(iter))
+		return false;
+
+	bv = iter->bvec++;
+	vec->paddr = bvec_phys(bv) + iter->done;
+	vec->len = min(bv->bv_len - iter->done, iter->left);
+	iter->left -= vec->len;
+	iter->done = 0;
+	return true;
+}
+
+/**
+ * blk_map_iter_next - the next piece of a request's memory
+ * @iter: the walk
+ * @vec: the piece, set if there is one
+ *
+ * A piece is a bio_vec or, where that is beyond the queue's limits for
+ * segments, part of one.
+ *
+ * Return: false at the end of the request.
+ */
+static __always_inline bool blk_map_iter_next(struct blk_map_iter *iter,
+		struct phys_vec *vec)
+{
+	if (!blk_map_iter_next_bvec(iter, vec))
+		return false;
+	if (unlikely(vec->len > iter->max_len ||
+		     ((vec->paddr ^ (vec->paddr + vec->len - 1)) &
+		      ~(phys_addr_t)iter->boundary)))
+		__blk_map_iter_cut(iter, vec);
+	return true;
+}
+
+/**
+ * blk_rq_dma_linear_next - the next range of a request mapped as BLK_DMA_LINEAR
+ * @iter: the iteration
+ *
+ * As blk_map_iter_next_bvec(), for hardware that divides memory into pages by
+ * itself. Cannot fail.
+ *
+ * Return: false at the end of the request.
+ */
+static __always_inline bool blk_rq_dma_linear_next(struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	if (!blk_map_iter_next_bvec(&iter->iter, &vec))
+		return false;
+	iter->addr = vec.paddr + iter->offset;
+	iter->len = vec.len;
+	return true;
+}
+
+/**
+ * blk_rq_dma_map_iter_next - map the next range of a request
+ * @req: the request
+ * @dma_dev: device that will do the DMA
+ * @iter: the iteration
+ *
+ * Context: any.
+ * Return: true with the range in @iter->addr and @iter->len. False at the end
+ * of the request, with BLK_STS_OK in @iter->status, or if mapping failed. Then
+ * unmap the ranges mapped so far.
+ */
+static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
+		struct device *dma_dev, struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	if (unlikely(iter->mode != BLK_DMA_LINEAR))
+		return __blk_rq_dma_map_iter_next(req, dma_dev, iter);
+	if (!blk_map_iter_next(&iter->iter, &vec))
+		return false;
+	iter->addr = vec.paddr + iter->offset;
+	iter->len = vec.len;
+	return true;
+}
+
+/**
+ * blk_rq_dma_map_coalesce - whether a request was mapped as one
+ * @state: IOVA state given to blk_rq_dma_map_iter_start()
+ *
+ * Return: true if all of the request's memory was linked into one allocation of
+ * IOVAs. Only the IOMMU's granule and the queue's limits divide it.
+ */
+static inline bool blk_rq_dma_map_coalesce(struct dma_iova_state *state)
+{
+	return dma_use_iova(state);
+}
+
+/**
+ * blk_rq_dma_unmap - unmap what needs no list of ranges
+ * @req: the request
+ * @dma_dev: device that did the DMA
+ * @state: IOVA state given to blk_rq_dma_map_iter_start()
+ * @mapped_len: bytes mapped; an IOVA range is always mapped in full
+ * @map: class of the memory, @iter->p2pdma.map at the end of mapping
+ *
+ * Context: any.
+ * Return: true if nothing is left to do. False if the caller has to call
+ * dma_unmap_phys() for each range.
+ */
+static inline bool blk_rq_dma_unmap(struct request *req,
+		struct device *dma_dev, struct dma_iova_state *state,
+		size_t mapped_len, enum pci_p2pdma_map_type map)
+{
+	if (map == PCI_P2PDMA_MAP_BUS_ADDR)
+		return true;
+	if (dma_use_iova(state)) {
+		dma_iova_destroy(dma_dev, state, dma_iova_size(state),
+				 rq_dma_dir(req),
+				 map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ?
+				 DMA_ATTR_MMIO : 0);
+		return true;
+	}
+	return !dma_need_unmap(dma_dev);
+}
+
+#endif /* BLK_MQ_DMA_H */

@@ -1,0 +1,560 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From DMA ranges to PRPs and SGLs: NVM Express Base Specification, Physical
+ * Region Page Entry and List, Scatter Gather List.
+ *
+ * The block layer's iterator gives the DMA ranges of a request one by one, and
+ * they are written where the controller reads them. Nothing else is recorded
+ * for unmapping: an IOVA range is freed as a whole, and a range mapped by itself
+ * has the length of a piece of the request and the address of a descriptor.
+ */
+#include "pci-dma.h"
+
+#define NVME_PAGE_MASK	(NVME_CTRL_PAGE_SIZE - 1)
+
+/**
+ * nvme_dma_create_pools - create the pools of descriptor lists
+ * @dma: filled in
+ * @dev: the controller's PCI device; must outlive @dma
+ * @small_align: alignment of small lists, in bytes
+ *
+ * Context: may sleep.
+ * Return: 0, or -ENOMEM.
+ */
+int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
+		size_t small_align)
+{
+	dma->dev = dev;
+	dma->page_pool = dma_pool_create("prp list page", dev,
+					 NVME_CTRL_PAGE_SIZE,
+					 NVME_CTRL_PAGE_SIZE, 0);
+	if (!dma->page_pool)
+		return -ENOMEM;
+
+	dma->small_pool = dma_pool_create("prp list 256", dev,
+					  NVME_SMALL_LIST_SIZE, small_align, 0);
+	if (!dma->small_pool) {
+		dma_pool_destroy(dma->page_pool);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/**
+ * nvme_dma_destroy_pools - destroy the pools of descriptor lists
+ * @dma: the controller's; no request may be mapped
+ *
+ * Context: may sleep.
+ */
+void nvme_dma_destroy_pools(struct nvme_dma *dma)
+{
+	dma_pool_destroy(dma->page_pool);
+	dma_pool_destroy(dma->small_pool);
+}
+
+/* Allocate the first list, of @size bytes at most. */
+static void *nvme_alloc_list(struct nvme_dma *dma, struct nvme_iod *iod,
+		size_t size)
+{
+	struct dma_pool *pool = dma->page_pool;
+
+	iod->small_list = size <= NVME_SMALL_LIST_SIZE;
+	if (iod->small_list)
+		pool = dma->small_pool;
+
+	iod->lists[0] = dma_pool_alloc(pool, GFP_ATOMIC, &iod->list_dma);
+	if (iod->lists[0])
+		iod->nr_lists = 1;
+	return iod->lists[0];
+}
+
+/* Let another PRP list follow @prps, which is full. */
+static __le64 *nvme_chain_list(struct nvme_dma *dma, struct nvme_iod *iod,
+		__le64 *prps)
+{
+	dma_addr_t list_dma;
+	__le64 *list;
+
+	if (WARN_ON_ONCE(iod->nr_lists == NVME_MAX_LISTS))
+		return NULL;
+	list = dma_pool_alloc(dma->page_pool, GFP_ATOMIC, &list_dma);
+	if (!list)
+		return NULL;
+
+	iod->lists[iod->nr_lists++] = list;
+	list[0] = prps[NVME_PRPS_PER_PAGE - 1];
+	prps[NVME_PRPS_PER_PAGE - 1] = cpu_to_le64(list_dma);
+	return list;
+}
+
+static void nvme_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
+{
+	dma_addr_t list_dma = iod->list_dma;
+	unsigned int i;
+
+	if (iod->nr_lists && iod->small_list) {
+		dma_pool_free(dma->small_pool, iod->lists[0], list_dma);
+		return;
+	}
+
+	for (i = 0; i < iod->nr_lists; i++) {
+		__le64 *list = iod->lists[i];
+		dma_addr_t next_dma = le64_to_cpu(list[NVME_PRPS_PER_PAGE - 1]);
+
+		dma_pool_free(dma->page_pool, list, list_dma);
+		list_dma = next_dma;
+	}
+}
+
+static __always_inline bool nvme_next_range(struct nvme_dma *dma,
+		struct request *req, struct blk_dma_iter *iter,
+		const bool linear)
+{
+	if (linear)
+		return blk_rq_dma_linear_next(iter);
+	return blk_rq_dma_map_iter_next(req, dma->dev, iter);
+}
+
+/*
+ * Compiled twice, so that the linear case keeps the iteration in registers:
+ * hence @iter by value.
+ *
+ * Every range but the first starts on a page and every range but the last ends
+ * on one; queue_limits.virt_boundary_mask sees to it. The address of a range is
+ * stored before anything can fail, so that nvme_data_addr() finds it. Sets *@todo
+ * to the bytes that no range was taken for.
+ */
+static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
+		struct request *req, struct blk_dma_iter iter,
+		unsigned int *todo, const bool linear)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
+	unsigned int left = blk_rq_payload_bytes(req) - iter.len;
+	unsigned int first = NVME_CTRL_PAGE_SIZE - (iter.addr & NVME_PAGE_MASK);
+	blk_status_t status = BLK_STS_IOERR;
+	dma_addr_t addr = iter.addr;
+	u32 len = iter.len;
+	unsigned int i = 0;
+	__le64 *prps;
+
+	dptr->prp1 = cpu_to_le64(addr);
+	dptr->prp2 = 0;
+	if (len > first) {
+		addr += first;
+		len -= first;
+	} else {
+		if (!left)
+			return BLK_STS_OK;
+		if (len != first)
+			goto bad_range;
+		if (!nvme_next_range(dma, req, &iter, linear))
+			goto no_range;
+		addr = iter.addr;
+		len = iter.len;
+		left -= len;
+	}
+
+	dptr->prp2 = cpu_to_le64(addr);
+	if (len + left <= NVME_CTRL_PAGE_SIZE) {
+		if ((addr & NVME_PAGE_MASK) || left)
+			goto bad_range;
+		return BLK_STS_OK;
+	}
+
+	prps = nvme_alloc_list(dma, iod, sizeof(*prps) *
+			DIV_ROUND_UP(len + left, NVME_CTRL_PAGE_SIZE));
+	if (!prps)
+		goto no_list;
+	dptr->prp2 = cpu_to_le64(iod->list_dma);
+
+	for (;;) {
+		prps[i++] = cpu_to_le64(addr);
+		if (len <= NVME_CTRL_PAGE_SIZE && !left)
+			break;
+		if (unlikely(i == NVME_PRPS_PER_PAGE)) {
+			prps = nvme_chain_list(dma, iod, prps);
+			if (!prps)
+				goto no_list;
+			i = 1;
+		}
+		if (len > NVME_CTRL_PAGE_SIZE) {
+			addr += NVME_CTRL_PAGE_SIZE;
+			len -= NVME_CTRL_PAGE_SIZE;
+			continue;
+		}
+		if ((addr & NVME_PAGE_MASK) || len != NVME_CTRL_PAGE_SIZE)
+			goto bad_range;
+		if (!nvme_next_range(dma, req, &iter, linear))
+			goto no_range;
+		addr = iter.addr;
+		len = iter.len;
+		left -= len;
+	}
+	if (addr & NVME_PAGE_MASK)
+		goto bad_range;
+	return BLK_STS_OK;
+
+no_range:
+	status = iter.status ?: BLK_STS_IOERR;
+	goto out;
+no_list:
+	status = BLK_STS_RESOURCE;
+	goto out;
+bad_range:
+	WARN_ONCE(1, "%s: PRPs cannot describe the data\n",
+		  dev_name(dma->dev));
+out:
+	*todo = left;
+	return status;
+}
+
+static noinline blk_status_t nvme_write_prps_mapped(struct nvme_dma *dma,
+		struct request *req, struct blk_dma_iter *iter,
+		unsigned int *todo)
+{
+	return nvme_write_prps(dma, req, *iter, todo, false);
+}
+
+static void nvme_iod_set_mode(struct nvme_iod *iod, struct blk_dma_iter *iter,
+		bool use_sgl)
+{
+	iod->data_mode = iter->mode;
+	iod->data_mmio = iter->p2pdma.map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	iod->data_sgl = use_sgl;
+	iod->nr_lists = 0;
+}
+
+/**
+ * nvme_dma_set_prps - describe the data of a request by PRPs
+ * @dma: the controller's
+ * @req: the request
+ * @iter: holds the first range of the data
+ *
+ * Context: any.
+ * Return: BLK_STS_OK; undo with nvme_dma_unmap_data(). Otherwise nothing is
+ * mapped any more, and BLK_STS_RESOURCE means that it is worth trying again.
+ */
+blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
+		struct blk_dma_iter *iter)
+{
+	unsigned int todo = 0;
+	blk_status_t status;
+
+	nvme_iod_set_mode(blk_mq_rq_to_pdu(req), iter, false);
+	if (likely(iter->mode == BLK_DMA_LINEAR))
+		status = nvme_write_prps(dma, req, *iter, &todo, true);
+	else
+		status = nvme_write_prps_mapped(dma, req, iter, &todo);
+
+	if (unlikely(status))
+		__nvme_dma_unmap_data(dma, req,
+				      blk_rq_payload_bytes(req) - todo);
+	return status;
+}
+
+static void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
+		struct blk_dma_iter *iter)
+{
+	*desc = (struct nvme_sgl_desc) {
+		.addr = cpu_to_le64(iter->addr),
+		.length = cpu_to_le32(iter->len),
+		.type = NVME_SGL_FMT_DATA_DESC << 4,
+	};
+}
+
+static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
+		dma_addr_t list_dma, unsigned int entries)
+{
+	*desc = (struct nvme_sgl_desc) {
+		.addr = cpu_to_le64(list_dma),
+		.length = cpu_to_le32(entries * sizeof(*desc)),
+		.type = NVME_SGL_FMT_LAST_SEG_DESC << 4,
+	};
+}
+
+/* Join a range to the one before it, unless unmapping has to tell them apart. */
+static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
+		struct blk_dma_iter *iter)
+{
+	u32 len = le32_to_cpu(desc->length);
+
+	if (iter->mode != BLK_DMA_LINEAR ||
+	    le64_to_cpu(desc->addr) + len != iter->addr ||
+	    iter->len > U32_MAX - len)
+		return false;
+	desc->length = cpu_to_le32(len + iter->len);
+	return true;
+}
+
+/*
+ * Whether the list takes another descriptor. One that stays apart must be known
+ * to fit before its range is mapped.
+ */
+static bool nvme_sgl_has_room(struct blk_dma_iter *iter, unsigned int used,
+		unsigned int max)
+{
+	return !WARN_ON_ONCE(used == max && iter->mode != BLK_DMA_LINEAR);
+}
+
+/**
+ * nvme_dma_set_sgl - describe the data of a request by an SGL
+ * @dma: the controller's
+ * @req: the request; of an I/O queue of a controller that supports SGLs
+ * @iter: holds the first range of the data
+ *
+ * Context: any.
+ * Return: as nvme_dma_set_prps().
+ */
+blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
+		struct blk_dma_iter *iter)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	unsigned int max = blk_rq_nr_phys_segments(req);
+	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
+	struct nvme_sgl_desc *desc = &iod->cmd.rw.dptr.sgl;
+	blk_status_t status = BLK_STS_RESOURCE;
+	struct nvme_sgl_desc *list;
+	unsigned int i = 0;
+
+	nvme_iod_set_mode(iod, iter, true);
+	iod->cmd.rw.flags = NVME_CMD_SGL_METABUF;
+	if (!left) {
+		nvme_sgl_set_data(desc, iter);
+		return BLK_STS_OK;
+	}
+
+	list = nvme_alloc_list(dma, iod, max * sizeof(*list));
+	if (!list) {
+		/* unmapping looks for the address of the only range here */
+		nvme_sgl_set_data(desc, iter);
+		goto unmap;
+	}
+
+	nvme_sgl_set_data(&list[i++], iter);
+	while (left) {
+		if (!nvme_sgl_has_room(iter, i, max) ||
+		    !blk_rq_dma_map_iter_next(req, dma->dev, iter)) {
+			status = iter->status ?: BLK_STS_IOERR;
+			goto unmap;
+		}
+		left -= iter->len;
+		if (nvme_sgl_extend(&list[i - 1], iter))
+			continue;
+		if (WARN_ON_ONCE(i == max)) {
+			status = BLK_STS_IOERR;
+			goto unmap;
+		}
+		nvme_sgl_set_data(&list[i++], iter);
+	}
+
+	if (i == 1)
+		*desc = list[0];
+	else
+		nvme_sgl_set_segment(desc, iod->list_dma, i);
+	return BLK_STS_OK;
+
+unmap:
+	__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req) - left);
+	return status;
+}
+
+/*
+ * The DMA address of the range that begins @offset bytes into the data and has
+ * @index ranges before it.
+ */
+static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
+		unsigned int offset)
+{
+	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
+	struct nvme_sgl_desc *descs = iod->lists[0];
+	unsigned int page, list;
+	__le64 *prps;
+
+	if (iod->data_sgl)
+		return le64_to_cpu(iod->nr_lists ? descs[index].addr :
+						   dptr->sgl.addr);
+
+	page = ((le64_to_cpu(dptr->prp1) & NVME_PAGE_MASK) + offset) /
+		NVME_CTRL_PAGE_SIZE;
+	if (!offset)
+		return le64_to_cpu(dptr->prp1);
+	if (!iod->nr_lists)
+		return le64_to_cpu(dptr->prp2);
+
+	/* Page 0 is PRP 1. A list that leads to another has one PRP less. */
+	page--;
+	list = min(page / (NVME_PRPS_PER_PAGE - 1), iod->nr_lists - 1U);
+	prps = iod->lists[list];
+	return le64_to_cpu(prps[page - list * (NVME_PRPS_PER_PAGE - 1)]);
+}
+
+static unsigned long nvme_dma_attrs(bool mmio)
+{
+	return mmio ? DMA_ATTR_MMIO : 0;
+}
+
+static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
+		unsigned int mapped)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	unsigned int offset = 0, index = 0;
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+
+	blk_rq_map_iter_init(req, &walk);
+	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
+		dma_unmap_phys(dma->dev, nvme_data_addr(iod, index++, offset),
+			       vec.len, rq_dma_dir(req),
+			       nvme_dma_attrs(iod->data_mmio));
+		offset += vec.len;
+	}
+}
+
+/* The slow part of nvme_dma_unmap_data(): @mapped bytes of the data. */
+void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
+		unsigned int mapped)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	switch (iod->data_mode) {
+	case BLK_DMA_LINEAR:
+		break;
+	case BLK_DMA_IOVA:
+		dma_iova_destroy(dma->dev, &iod->data_iova,
+				 dma_iova_size(&iod->data_iova),
+				 rq_dma_dir(req),
+				 nvme_dma_attrs(iod->data_mmio));
+		break;
+	case BLK_DMA_SEGMENTS:
+		nvme_unmap_data_segments(dma, req, mapped);
+		break;
+	}
+	nvme_free_lists(dma, iod);
+}
+
+/* More than one segment of metadata: a list of its own, headed by a segment. */
+static blk_status_t nvme_write_meta_sgl(struct nvme_dma *dma,
+		struct request *req, struct blk_dma_iter *iter,
+		unsigned int *mapped)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	struct nvme_sgl_desc *list = iod->meta_list;
+	unsigned int i = 1;
+
+	nvme_sgl_set_data(&list[i], iter);
+	while (blk_rq_integrity_dma_map_iter_next(req, dma->dev, iter)) {
+		*mapped += iter->len;
+		if (nvme_sgl_extend(&list[i], iter))
+			continue;
+		if (WARN_ON_ONCE(i == NVME_MAX_META_SEGS))
+			return BLK_STS_IOERR;
+		nvme_sgl_set_data(&list[++i], iter);
+	}
+	if (iter->status)
+		return iter->status;
+
+	if (i == 1)
+		list[0] = list[1];
+	else
+		nvme_sgl_set_segment(&list[0], iod->meta_dma + sizeof(*list),
+				     i);
+	return BLK_STS_OK;
+}
+
+static void nvme_unmap_meta_segments(struct nvme_dma *dma, struct request *req,
+		unsigned int mapped)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	unsigned int offset = 0, i = 1;
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+	__le64 addr;
+
+	blk_rq_integrity_map_iter_init(req, &walk);
+	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
+		addr = iod->meta_list ? iod->meta_list[i++].addr :
+					iod->cmd.rw.metadata;
+		dma_unmap_phys(dma->dev, le64_to_cpu(addr), vec.len,
+			       rq_dma_dir(req), nvme_dma_attrs(iod->meta_mmio));
+		offset += vec.len;
+	}
+}
+
+static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
+		unsigned int mapped)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	switch (iod->meta_mode) {
+	case BLK_DMA_LINEAR:
+		break;
+	case BLK_DMA_IOVA:
+		dma_iova_destroy(dma->dev, &iod->meta_iova,
+				 dma_iova_size(&iod->meta_iova),
+				 rq_dma_dir(req),
+				 nvme_dma_attrs(iod->meta_mmio));
+		break;
+	case BLK_DMA_SEGMENTS:
+		nvme_unmap_meta_segments(dma, req, mapped);
+		break;
+	}
+	if (iod->meta_list)
+		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
+}
+
+/* The slow part of nvme_dma_unmap_metadata(). */
+void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req)
+{
+	nvme_unmap_metadata(dma, req, UINT_MAX);
+}
+
+/**
+ * nvme_dma_map_metadata - map the metadata of a request and describe it
+ * @dma: the controller's
+ * @req: the request; has metadata
+ * @use_sgl: by an SGL; otherwise it is one segment and the command has its
+ *	address
+ *
+ * Context: any.
+ * Return: BLK_STS_OK; undo with nvme_dma_unmap_metadata(). Otherwise none of
+ * it is mapped.
+ */
+blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
+		bool use_sgl)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	struct blk_dma_iter iter;
+	unsigned int mapped;
+	blk_status_t status;
+
+	if (!blk_rq_integrity_dma_map_iter_start(req, dma->dev,
+						 &iod->meta_iova, &iter))
+		return iter.status;
+
+	iod->meta_mode = iter.mode;
+	iod->meta_mmio = iter.p2pdma.map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	iod->meta_list = NULL;
+	iod->cmd.rw.metadata = cpu_to_le64(iter.addr);
+	if (!use_sgl)
+		return BLK_STS_OK;
+
+	mapped = iter.len;
+	status = BLK_STS_RESOURCE;
+	iod->meta_list = dma_pool_alloc(dma->small_pool, GFP_ATOMIC,
+					&iod->meta_dma);
+	if (!iod->meta_list)
+		goto unmap;
+
+	status = nvme_write_meta_sgl(dma, req, &iter, &mapped);
+	if (status)
+		goto unmap;
+
+	iod->cmd.rw.flags = NVME_CMD_SGL_METASEG;
+	iod->cmd.rw.metadata = cpu_to_le64(iod->meta_dma);
+	return BLK_STS_OK;
+
+unmap:
+	nvme_unmap_metadata(dma, req, mapped);
+	return status;
+}

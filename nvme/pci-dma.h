@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * From DMA ranges to PRPs and SGLs.
+ */
+#ifndef NVME_PCI_DMA_H
+#define NVME_PCI_DMA_H
+
+#include <linux/blk-mq-dma.h>
+#include <linux/dmapool.h>
+
+#include "nvme.h"
+
+#define NVME_SGES_PER_PAGE	(NVME_CTRL_PAGE_SIZE / sizeof(struct nvme_sgl_desc))
+#define NVME_PRPS_PER_PAGE	(NVME_CTRL_PAGE_SIZE / sizeof(__le64))
+
+/* A descriptor list of this many bytes comes from a pool of its own. */
+#define NVME_SMALL_LIST_SIZE	256
+
+#define NVME_MAX_KB_SZ		8192
+#define NVME_MAX_SEGS		NVME_SGES_PER_PAGE
+#define NVME_MAX_META_SEGS	15
+#define NVME_MAX_LISTS		5
+
+/**
+ * struct nvme_dma - what mapping needs of a controller
+ * @dev: the controller's PCI device; borrowed
+ * @page_pool: descriptor lists of NVME_CTRL_PAGE_SIZE bytes; owned
+ * @small_pool: descriptor lists of NVME_SMALL_LIST_SIZE bytes; owned
+ */
+struct nvme_dma {
+	struct device *dev;
+	struct dma_pool *page_pool;
+	struct dma_pool *small_pool;
+};
+
+/**
+ * struct nvme_iod - the driver's part of a request
+ * @req: what the NVMe core keeps
+ * @cmd: the command; its PRPs or SGL descriptor also serve unmapping
+ * @aborted: an Abort command was sent for it
+ * @data_mode: how the data was mapped, enum blk_dma_mode
+ * @meta_mode: how the metadata was mapped, enum blk_dma_mode
+ * @data_mmio: the data is a peer's memory, reached through the host bridge
+ * @meta_mmio: the same of the metadata
+ * @data_sgl: the data is described by an SGL, not by PRPs
+ * @small_list: @lists[0] is of the small pool
+ * @nr_lists: lists allocated for the data
+ * @list_dma: DMA address of @lists[0]
+ * @meta_dma: DMA address of @meta_list
+ * @data_iova: IOVAs of the data, if @data_mode is BLK_DMA_IOVA
+ * @meta_iova: IOVAs of the metadata, if @meta_mode is BLK_DMA_IOVA
+ * @meta_list: SGL of the metadata, of the small pool; NULL for none
+ * @lists: PRP lists, the last PRP of each leading to the next, or one SGL
+ *	segment; owned until unmapping
+ */
+struct nvme_iod {
+	struct nvme_request req;
+	struct nvme_command cmd;
+	bool aborted;
+	u8 data_mode;
+	u8 meta_mode;
+	bool data_mmio;
+	bool meta_mmio;
+	bool data_sgl;
+	bool small_list;
+	u8 nr_lists;
+	dma_addr_t list_dma;
+	dma_addr_t meta_dma;
+	struct dma_iova_state data_iova;
+	struct dma_iova_state meta_iova;
+	struct nvme_sgl_desc *meta_list;
+	void *lists[NVME_MAX_LISTS];
+};
+
+int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
+		size_t small_align);
+void nvme_dma_destroy_pools(struct nvme_dma *dma);
+
+blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
+		struct blk_dma_iter *iter);
+blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
+		struct blk_dma_iter *iter);
+blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
+		bool use_sgl);
+void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
+		unsigned int mapped);
+void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req);
+
+/**
+ * nvme_dma_unmap_data - undo nvme_dma_set_prps() or nvme_dma_set_sgl()
+ * @dma: the controller's
+ * @req: the request, which has data
+ *
+ * Context: any.
+ */
+static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
+		struct request *req)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	if (iod->nr_lists || iod->data_mode != BLK_DMA_LINEAR)
+		__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req));
+}
+
+/**
+ * nvme_dma_unmap_metadata - undo nvme_dma_map_metadata()
+ * @dma: the controller's
+ * @req: the request, which has metadata
+ *
+ * Context: any.
+ */
+static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
+		struct request *req)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	if (iod->meta_list || iod->meta_mode != BLK_DMA_LINEAR)
+		__nvme_dma_unmap_metadata(dma, req);
+}
+
+#endif /* NVME_PCI_DMA_H */

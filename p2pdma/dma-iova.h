@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Two-step DMA mapping: allocate a range of I/O virtual addresses (IOVA),
+ * then link physical ranges into it. See Documentation/core-api/dma-iova.rst.
+ *
+ * Include <linux/dma-mapping.h>, which includes this.
+ */
+#ifndef _LINUX_DMA_IOVA_H
+#define _LINUX_DMA_IOVA_H
+
+#include <linux/dma-direction.h>
+#include <linux/types.h>
+
+struct device;
+
+/*
+ * DMA_ATTR_MMIO: the memory is a device's, such as a PCI BAR. It is mapped
+ * without CPU cache maintenance and never bounced. Unmap with it too.
+ */
+#define DMA_ATTR_MMIO			(1UL << 10)
+
+/* In dma_iova_state.__size: some of the range is in bounce buffers. */
+#define DMA_IOVA_USE_SWIOTLB		(1ULL << 63)
+
+/**
+ * struct dma_iova_state - one allocated range of IOVAs
+ * @addr: DMA address of the first byte; valid while dma_use_iova() is true
+ * @__size: bytes asked for, and flags; private to the DMA layer
+ *
+ * Owned by the caller, one for each transfer in flight. All zeroes means that
+ * nothing is allocated.
+ */
+struct dma_iova_state {
+	dma_addr_t addr;
+	u64 __size;
+};
+
+/**
+ * dma_iova_size - the length of an IOVA range
+ * @state: IOVA state
+ *
+ * Return: bytes that dma_iova_try_alloc() was asked for; 0 if it failed.
+ */
+static inline size_t dma_iova_size(struct dma_iova_state *state)
+{
+	return state->__size & ~DMA_IOVA_USE_SWIOTLB;
+}
+
+#ifdef CONFIG_IOMMU_DMA
+/**
+ * dma_use_iova - whether an IOVA range is allocated
+ * @state: IOVA state
+ *
+ * Return: true if the last dma_iova_try_alloc() on @state succeeded and the
+ * range is not freed yet; false if the caller maps by other means.
+ */
+static inline bool dma_use_iova(struct dma_iova_state *state)
+{
+	return state->__size != 0;
+}
+
+bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
+		phys_addr_t phys, size_t size);
+void dma_iova_free(struct device *dev, struct dma_iova_state *state);
+int dma_iova_link(struct device *dev, struct dma_iova_state *state,
+		phys_addr_t phys, size_t offset, size_t size,
+		enum dma_data_direction dir, unsigned long attrs);
+int dma_iova_sync(struct device *dev, struct dma_iova_state *state,
+		size_t offset, size_t size);
+void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
+		size_t offset, size_t size, enum dma_data_direction dir,
+		unsigned long attrs);
+void dma_iova_destroy(struct device *dev, struct dma_iova_state *state,
+		size_t mapped_len, enum dma_data_direction dir,
+		unsigned long attrs);
+bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir);
+#else /* CONFIG_IOMMU_DMA */
+static inline bool dma_use_iova(struct dma_iova_state *state)
+{
+	return false;
+}
+
+static inline bool dma_iova_try_alloc(struct device *dev,
+		struct dma_iova_state *state, phys_addr_t phys, size_t size)
+{
+	return false;
+}
+
+static inline void dma_iova_free(struct device *dev,
+		struct dma_iova_state *state)
+{
+}
+
+static inline int dma_iova_link(struct device *dev,
+		struct dma_iova_state *state, phys_addr_t phys, size_t offset,
+		size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int dma_iova_sync(struct device *dev,
+		struct dma_iova_state *state, size_t offset, size_t size)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void dma_iova_unlink(struct device *dev,
+		struct dma_iova_state *state, size_t offset, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+}
+
+static inline void dma_iova_destroy(struct device *dev,
+		struct dma_iova_state *state, size_t mapped_len,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+}
+
+static inline bool dma_iova_can_bounce(struct device *dev,
+		enum dma_data_direction dir)
+{
+	return false;
+}
+#endif /* CONFIG_IOMMU_DMA */
+
+#ifdef CONFIG_HAS_DMA
+bool dma_need_unmap(struct device *dev);
+bool dma_linear_offset(struct device *dev, phys_addr_t last,
+		u64 *offset);
+dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
+		enum dma_data_direction dir, unsigned long attrs);
+void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir, unsigned long attrs);
+#else /* CONFIG_HAS_DMA */
+static inline bool dma_need_unmap(struct device *dev)
+{
+	return false;
+}
+
+static inline bool dma_linear_offset(struct device *dev, phys_addr_t last,
+		u64 *offset)
+{
+	return false;
+}
+
+static inline dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys,
+		size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+	return ~(dma_addr_t)0;
+}
+
+static inline void dma_unmap_phys(struct device *dev, dma_addr_t addr,
+		size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+}
+#endif /* CONFIG_HAS_DMA */
+#endif /* _LINUX_DMA_IOVA_H */
