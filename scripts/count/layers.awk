@@ -33,8 +33,13 @@ function plain_name(symbol) {
 	return symbol
 }
 
-# A source file of the kernel tree, from a line of addr2line and the tree's place.
+# A source file of the kernel tree, from a line of addr2line and the tree's place. An object that
+# ccache compiled for another tree names that one, but is relative to a folder within it.
 function plain_file(line, tree) {
 	sub(/:[0-9?]+( \(discriminator [0-9]+\))?$/, "", line)
-	return index(line, tree) == 1 ? substr(line, length(tree) + 1) : line
+	if (index(line, tree) == 1)
+		return substr(line, length(tree) + 1)
+	if (index(line, "/../"))
+		return substr(line, index(line, "/../") + 4)
+	return line
 }
