@@ -39,15 +39,19 @@ struct qemu_plugin_insn;
 
 typedef void (*executed_t)(unsigned int vcpu, void *data);
 
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-					   void (*cb)(qemu_plugin_id_t id,
-						      struct qemu_plugin_tb *tb));
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, executed_t cb,
-					  enum qemu_plugin_cb_flags flags, void *data);
+void qemu_plugin_register_vcpu_tb_trans_cb(
+	qemu_plugin_id_t id,
+	void (*cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
+					  executed_t cb,
+					  enum qemu_plugin_cb_flags flags,
+					  void *data);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
-				    void (*cb)(qemu_plugin_id_t id, void *data), void *data);
+				    void (*cb)(qemu_plugin_id_t id, void *data),
+				    void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
+struct qemu_plugin_insn *
+qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 
 #define EXPORT __attribute__((visibility("default")))
@@ -104,11 +108,12 @@ static void *allocate(size_t size)
 	return memory;
 }
 
-static void write_block(FILE *file, const struct block *block, uint64_t executed, uint64_t by)
+static void write_block(FILE *file, const struct block *block,
+			uint64_t executed, uint64_t by)
 {
 	for (size_t i = 0; executed && i < block->count; i++)
-		fprintf(file, "%016" PRIx64 " %" PRIu64 " %016" PRIx64 "\n", block->address[i],
-			executed, by);
+		fprintf(file, "%016" PRIx64 " %" PRIu64 " %016" PRIx64 "\n",
+			block->address[i], executed, by);
 }
 
 /*
@@ -128,13 +133,17 @@ static void end_phase(void)
 	fprintf(file, "%016x %" PRIu64 " %016x\n", 0, below, 0);
 	below = 0;
 	for (size_t i = 0; i < BUCKETS; i++) {
-		for (struct block *block = blocks[i]; block; block = block->next) {
+		for (struct block *block = blocks[i]; block;
+		     block = block->next) {
 			write_block(file, block, block->executed, 0);
 			block->executed = 0;
 		}
 		for (struct call *call = calls[i]; call; call = call->next) {
 			write_block(file, call->shared, call->executed,
-				    call->caller ? call->caller->address[call->caller->count - 1] : 0);
+				    call->caller ?
+					    call->caller->address
+						    [call->caller->count - 1] :
+					    0);
 			call->executed = 0;
 		}
 	}
@@ -168,7 +177,8 @@ static bool is_repetition(const struct block *block)
 	const struct block *before = last;
 
 	last = block;
-	return block->count == 1 && before && before->address[before->count - 1] == block->address[0];
+	return block->count == 1 && before &&
+	       before->address[before->count - 1] == block->address[0];
 }
 
 static void on_block(unsigned int vcpu, void *data)
@@ -183,7 +193,9 @@ static void on_block(unsigned int vcpu, void *data)
 
 static void on_shared_block(unsigned int vcpu, void *data)
 {
-	struct call **bucket = &calls[((uintptr_t)data / 16 * 31 + (uintptr_t)caller / 16) % BUCKETS];
+	struct call **bucket =
+		&calls[((uintptr_t)data / 16 * 31 + (uintptr_t)caller / 16) %
+		       BUCKETS];
 	struct call *call;
 
 	if (is_repetition(data))
@@ -220,17 +232,20 @@ static bool is_shared(uint64_t address)
 	return false;
 }
 
-static bool same_code(const struct block *block, const struct qemu_plugin_tb *tb, size_t count)
+static bool same_code(const struct block *block,
+		      const struct qemu_plugin_tb *tb, size_t count)
 {
 	if (block->count != count)
 		return false;
 	for (size_t i = 0; i < count; i++)
-		if (block->address[i] != qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, i)))
+		if (block->address[i] !=
+		    qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, i)))
 			return false;
 	return true;
 }
 
-static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start, size_t count)
+static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start,
+				size_t count)
 {
 	struct block **bucket = &blocks[(start ^ start >> 16) % BUCKETS];
 	struct block *block;
@@ -242,7 +257,8 @@ static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start,
 	block = allocate(sizeof(*block) + count * sizeof(block->address[0]));
 	block->count = count;
 	for (size_t i = 0; i < count; i++)
-		block->address[i] = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, i));
+		block->address[i] =
+			qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, i));
 	block->next = *bucket;
 	*bucket = block;
 	return block;
@@ -255,15 +271,17 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	executed_t executed = is_shared(start) ? on_shared_block : on_block;
 
 	if (start < from) {
-		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_below, QEMU_PLUGIN_CB_NO_REGS,
-						     (void *)count);
+		qemu_plugin_register_vcpu_tb_exec_cb(
+			tb, on_below, QEMU_PLUGIN_CB_NO_REGS, (void *)count);
 		return;
 	}
 
 	/* A function's entry always starts a block, because it is called. */
 	if (mark && start == mark)
-		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
-	qemu_plugin_register_vcpu_tb_exec_cb(tb, executed, QEMU_PLUGIN_CB_NO_REGS,
+		qemu_plugin_register_vcpu_tb_exec_cb(
+			tb, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, executed,
+					     QEMU_PLUGIN_CB_NO_REGS,
 					     find_block(tb, start, count));
 }
 
@@ -275,7 +293,8 @@ static void read_shared(const char *name)
 
 	if (!file)
 		fail(name, strerror(errno));
-	while (fscanf(file, "%" SCNx64 " %" SCNx64, &range.start, &range.end) == 2) {
+	while (fscanf(file, "%" SCNx64 " %" SCNx64, &range.start, &range.end) ==
+	       2) {
 		if (shared_count == room) {
 			room = room ? 2 * room : 1024;
 			shared = realloc(shared, room * sizeof(*shared));
@@ -283,7 +302,8 @@ static void read_shared(const char *name)
 				fail("no memory", strerror(errno));
 		}
 		if (range.end <= range.start ||
-		    (shared_count && range.start < shared[shared_count - 1].end))
+		    (shared_count &&
+		     range.start < shared[shared_count - 1].end))
 			fail(name, "its ranges are not in order");
 		shared[shared_count++] = range;
 	}
@@ -302,7 +322,8 @@ static uint64_t parse_address(const char *text)
 	return address;
 }
 
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
+			       int argc, char **argv)
 {
 	for (int i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "out=", 4))
@@ -314,14 +335,17 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 		else if (!strncmp(argv[i], "shared=", 7))
 			read_shared(argv[i] + 7);
 		else
-			fail(argv[i], "unknown option; known are out=, mark=, from= and shared=");
+			fail(argv[i],
+			     "unknown option; known are out=, mark=, from= and shared=");
 	}
 	if (!out)
 		fail("out=FILE", "missing; it names the counts, FILE.0 and up");
 	if (!info->system_emulation)
-		fail(info->target_name, "counts whole machines (qemu-system-*) only");
+		fail(info->target_name,
+		     "counts whole machines (qemu-system-*) only");
 	if (info->system.max_vcpus > 1)
-		fail("more than one CPU", "counts would not repeat; use -smp 1");
+		fail("more than one CPU",
+		     "counts would not repeat; use -smp 1");
 
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
 	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);

@@ -54,11 +54,13 @@ static void hold_odd_frames(void)
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (memory == MAP_FAILED)
-		err(1, "mmap of %lu MiB; give the guest more memory", mebibytes);
+		err(1, "mmap of %lu MiB; give the guest more memory",
+		    mebibytes);
 	memset(memory, 1, size);
 
 	for (char *at = memory; at < memory + size; at += page)
-		if (frame_of(pagemap, at, page) % 2 == 0 && madvise(at, page, MADV_DONTNEED))
+		if (frame_of(pagemap, at, page) % 2 == 0 &&
+		    madvise(at, page, MADV_DONTNEED))
 			err(1, "madvise");
 	close(pagemap);
 }
@@ -89,12 +91,14 @@ int main(int argc, char **argv)
 	char *end;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "+m:h", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+m:h", options, NULL)) !=
+	       -1) {
 		switch (option) {
 		case 'm':
 			mebibytes = strtoul(optarg, &end, 0);
 			if (*end || !mebibytes)
-				errx(1, "--mebibytes=%s is no number of MiB", optarg);
+				errx(1, "--mebibytes=%s is no number of MiB",
+				     optarg);
 			break;
 		case 'h':
 			usage(stdout);

@@ -11,16 +11,18 @@ __attribute__((noinline)) void mark(void)
 }
 
 /* A function of so many instructions that always gets inlined. */
-#define STEP(name, instructions)                                                      \
-	static inline __attribute__((always_inline)) void name(void)                  \
-	{                                                                             \
-		asm volatile(".rept " #instructions "\n\tnop\n\t.endr" ::: "memory"); \
+#define STEP(name, instructions)                                          \
+	static inline __attribute__((always_inline)) void name(void)      \
+	{                                                                 \
+		asm volatile(".rept " #instructions "\n\tnop\n\t.endr" :: \
+				     : "memory");                         \
 	}
 
 #line 1 "block/blk-mq.c"
 static inline __attribute__((always_inline)) void start_step(void)
 {
-	asm volatile(".rept 9\n\tnop\n\t.endr\n\tcall allocate\n\tcall allocate");
+	asm volatile(
+		".rept 9\n\tnop\n\t.endr\n\tcall allocate\n\tcall allocate");
 }
 
 #line 1 "mm/slub.c"
@@ -63,7 +65,10 @@ __attribute__((naked, noinline)) void submit(void)
 /* Three instructions of its own per I/O: call, decrement, jump. */
 static inline __attribute__((always_inline)) void submit_many(unsigned int ios)
 {
-	asm volatile("1:\n\tcall submit\n\tdec %0\n\tjnz 1b" : "+b"(ios) : : "ecx", "edi", "cc", "memory");
+	asm volatile("1:\n\tcall submit\n\tdec %0\n\tjnz 1b"
+		     : "+b"(ios)
+		     :
+		     : "ecx", "edi", "cc", "memory");
 }
 
 void start_kernel(void)
