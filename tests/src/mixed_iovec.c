@@ -23,9 +23,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PAGE		4096UL
-#define MAX_PARTS	16
-#define MAX_ERRNO	134
+#include "data.h"
+
+#define PAGE 4096UL
+#define MAX_PARTS 16
+#define MAX_ERRNO 134
 
 enum memory { HOST, P2P_A, P2P_B, MEMORIES };
 enum engine { ENGINE_IO_URING, ENGINE_LIBAIO, ENGINE_PLAIN };
@@ -58,7 +60,7 @@ static struct options {
 	.seed = 1,
 };
 
-/* One part of a call: where it lies, and the bytes it holds before the call. */
+/* One iovec of a call and the memory it lies in. */
 struct part {
 	enum memory memory;
 	unsigned char *data;
@@ -76,7 +78,6 @@ struct call {
 
 static int fd;
 static uint32_t lba_size;
-static uint64_t random_state;
 static unsigned char *pools[MEMORIES];
 static unsigned char *model, *before, *after, *moved;
 static struct io_uring ring;
@@ -87,37 +88,9 @@ static struct {
 	unsigned long errnos[MAX_ERRNO];
 } counts;
 
-static uint64_t random_next(void)
-{
-	uint64_t z = (random_state += 0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
 static size_t random_below(size_t limit)
 {
 	return random_next() % limit;
-}
-
-static void fill_random(unsigned char *data, size_t length)
-{
-	for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
-		uint64_t value = random_next();
-
-		memcpy(data + i, &value, sizeof(value));
-	}
-}
-
-/*
- * Emulated P2P memory traps on every access, whatever its size, and the C library copies long
- * ranges byte by byte on some processors.
- */
-static void copy_words(void *to, const void *from, size_t length)
-{
-	for (size_t i = 0; i < length; i += sizeof(uint64_t))
-		*(volatile uint64_t *)(to + i) = *(const volatile uint64_t *)(from + i);
 }
 
 static size_t pool_size(void)
@@ -131,9 +104,11 @@ static void read_drive(unsigned char *data, size_t offset, size_t length)
 	ssize_t ret = pread(fd, data, length, offset);
 
 	if (ret < 0)
-		err(1, "reading %s into host memory at %zu", opt.device, offset);
+		err(1, "reading %s into host memory at %zu", opt.device,
+		    offset);
 	if ((size_t)ret != length)
-		errx(1, "reading %s into host memory at %zu: short", opt.device, offset);
+		errx(1, "reading %s into host memory at %zu: short", opt.device,
+		     offset);
 }
 
 static long issue(const struct call *call)
@@ -146,26 +121,32 @@ static long issue(const struct call *call)
 
 	switch (opt.engine) {
 	case ENGINE_PLAIN:
-		ret = call->write ? pwritev(fd, call->iov, call->nr_parts, call->offset) :
-				    preadv(fd, call->iov, call->nr_parts, call->offset);
+		ret = call->write ? pwritev(fd, call->iov, call->nr_parts,
+					    call->offset) :
+				    preadv(fd, call->iov, call->nr_parts,
+					   call->offset);
 		return ret < 0 ? -errno : ret;
 	case ENGINE_LIBAIO:
-		iocb.aio_lio_opcode = call->write ? IOCB_CMD_PWRITEV : IOCB_CMD_PREADV;
+		iocb.aio_lio_opcode = call->write ? IOCB_CMD_PWRITEV :
+						    IOCB_CMD_PREADV;
 		iocb.aio_fildes = fd;
 		iocb.aio_buf = (uintptr_t)call->iov;
 		iocb.aio_nbytes = call->nr_parts;
 		iocb.aio_offset = call->offset;
 		if (syscall(SYS_io_submit, aio_context, 1, &iocbs) != 1)
 			return -errno;
-		if (syscall(SYS_io_getevents, aio_context, 1, 1, &event, NULL) != 1)
+		if (syscall(SYS_io_getevents, aio_context, 1, 1, &event,
+			    NULL) != 1)
 			err(1, "io_getevents");
 		return event.res;
 	case ENGINE_IO_URING:
 		sqe = io_uring_get_sqe(&ring);
 		if (call->write)
-			io_uring_prep_writev(sqe, fd, call->iov, call->nr_parts, call->offset);
+			io_uring_prep_writev(sqe, fd, call->iov, call->nr_parts,
+					     call->offset);
 		else
-			io_uring_prep_readv(sqe, fd, call->iov, call->nr_parts, call->offset);
+			io_uring_prep_readv(sqe, fd, call->iov, call->nr_parts,
+					    call->offset);
 		ret = io_uring_submit_and_wait(&ring, 1);
 		if (ret < 0)
 			errx(1, "io_uring_submit_and_wait: %s", strerror(-ret));
@@ -182,7 +163,8 @@ static long issue(const struct call *call)
 static void make_call(struct call *call)
 {
 	/* Half the calls consist of whole pages, which all fit into one command. */
-	size_t unit = random_next() & 1 && opt.part_size >= PAGE ? PAGE : lba_size;
+	size_t unit = random_next() & 1 && opt.part_size >= PAGE ? PAGE :
+								   lba_size;
 	size_t room = pool_size() / opt.parts;
 
 	call->write = random_next() & 1;
@@ -197,30 +179,38 @@ static void make_call(struct call *call)
 		part->length = unit * (1 + random_below(opt.part_size / unit));
 		part->data = pools[part->memory] + i * room;
 		if (unit != PAGE)
-			part->data += random_below(PAGE / opt.align) * opt.align;
+			part->data +=
+				random_below(PAGE / opt.align) * opt.align;
 		call->iov[i].iov_base = part->data;
 		call->iov[i].iov_len = part->length;
 		call->length += part->length;
 	}
-	call->offset = random_below((opt.region - call->length) / lba_size + 1) * lba_size;
+	call->offset =
+		random_below((opt.region - call->length) / lba_size + 1) *
+		lba_size;
 	if (call->write)
 		fill_random(before, call->length);
 	else
 		for (size_t i = 0; i < call->length; i++)
 			before[i] = ~model[call->offset + i];
-	for (size_t i = 0, done = 0; i < call->nr_parts; done += call->parts[i++].length)
-		copy_words(call->parts[i].data, before + done, call->parts[i].length);
+	for (size_t i = 0, done = 0; i < call->nr_parts;
+	     done += call->parts[i++].length)
+		copy_words(call->parts[i].data, before + done,
+			   call->parts[i].length);
 }
 
 static void describe(const struct call *call, unsigned long number, long ret)
 {
-	fprintf(stderr, "seed %lu call %lu: %s %s of %zu bytes at %zu gave %ld%s%s\n", opt.seed, number,
-		engine_names[opt.engine], call->write ? "pwritev" : "preadv", call->length, call->offset,
+	fprintf(stderr,
+		"seed %lu call %lu: %s %s of %zu bytes at %zu gave %ld%s%s\n",
+		opt.seed, number, engine_names[opt.engine],
+		call->write ? "pwritev" : "preadv", call->length, call->offset,
 		ret, ret < 0 ? " " : "", ret < 0 ? strerrorname_np(-ret) : "");
 	for (unsigned int i = 0; i < call->nr_parts; i++)
-		fprintf(stderr, "  part %u: %-4s page offset %4zu length %zu\n", i,
-			memory_names[call->parts[i].memory],
-			(size_t)((uintptr_t)call->parts[i].data & (PAGE - 1)), call->parts[i].length);
+		fprintf(stderr, "  part %u: %-4s page offset %4zu length %zu\n",
+			i, memory_names[call->parts[i].memory],
+			(size_t)((uintptr_t)call->parts[i].data & (PAGE - 1)),
+			call->parts[i].length);
 }
 
 /* What the call has to give: all of it, or what lies before the first part out of reach. */
@@ -236,11 +226,13 @@ static long expected_result(const struct call *call)
 	return call->length;
 }
 
-/* The bytes the call reported must be there; beyond them each block is as before or as asked for. */
+/* What the call reported must be there; each block beyond is as before or as asked for. */
 static const char *check_read(const struct call *call, size_t reported)
 {
-	for (size_t i = 0, done = 0; i < call->nr_parts; done += call->parts[i++].length)
-		copy_words(moved + done, call->parts[i].data, call->parts[i].length);
+	for (size_t i = 0, done = 0; i < call->nr_parts;
+	     done += call->parts[i++].length)
+		copy_words(moved + done, call->parts[i].data,
+			   call->parts[i].length);
 	if (memcmp(moved, model + call->offset, reported))
 		return "wrong data was read";
 	for (size_t i = reported; i < call->length; i += lba_size)
@@ -258,7 +250,8 @@ static const char *check_write(const struct call *call, size_t reported)
 	if (memcmp(after, before, reported))
 		return "wrong data was written";
 	for (size_t i = reported; i < call->length; i += lba_size)
-		if (memcmp(after + i, before + i, lba_size) && memcmp(after + i, old + i, lba_size))
+		if (memcmp(after + i, before + i, lba_size) &&
+		    memcmp(after + i, old + i, lba_size))
 			return "a block that was not reported as written holds foreign data";
 	memcpy(old, after, call->length);
 	return NULL;
@@ -292,10 +285,12 @@ static bool run_call(unsigned long number)
 	make_call(&call);
 	ret = issue(&call);
 	count(&call, ret);
-	wrong = (call.write ? check_write : check_read)(&call, ret < 0 ? 0 : ret);
+	wrong = (call.write ? check_write : check_read)(&call,
+							ret < 0 ? 0 : ret);
 	if (!wrong && opt.expect == EXPECT_FULL && ret != (long)call.length)
 		wrong = "the call did not complete in full";
-	if (!wrong && opt.expect == EXPECT_PREFIX && ret != expected_result(&call))
+	if (!wrong && opt.expect == EXPECT_PREFIX &&
+	    ret != expected_result(&call))
 		wrong = "the call did not stop before the part out of reach";
 	if (wrong) {
 		describe(&call, number, ret);
@@ -308,13 +303,15 @@ static void report(void)
 {
 	const char *comma = "";
 
-	printf("{\"engine\":\"%s\",\"seed\":%lu,\"calls\":%lu,\"mixed\":%lu,\"full\":%lu,\"short\":%lu,\"failed\":%lu,\"errors\":{",
-	       engine_names[opt.engine], opt.seed, counts.calls, counts.mixed, counts.full,
-	       counts.partial, counts.failed);
+	printf("{\"engine\":\"%s\",\"seed\":%lu,\"calls\":%lu,\"mixed\":%lu,",
+	       engine_names[opt.engine], opt.seed, counts.calls, counts.mixed);
+	printf("\"full\":%lu,\"short\":%lu,\"failed\":%lu,\"errors\":{",
+	       counts.full, counts.partial, counts.failed);
 	for (int i = 0; i < MAX_ERRNO; i++) {
 		if (!counts.errnos[i])
 			continue;
-		printf("%s\"%s\":%lu", comma, strerrorname_np(i) ?: "other", counts.errnos[i]);
+		printf("%s\"%s\":%lu", comma, strerrorname_np(i) ?: "other",
+		       counts.errnos[i]);
 		comma = ",";
 	}
 	printf("}}\n");
@@ -330,7 +327,8 @@ static unsigned char *map_memory(const char *path)
 		err(1, "%s", path);
 	map = mmap(NULL, pool_size(), PROT_READ | PROT_WRITE, flags, map_fd, 0);
 	if (map == MAP_FAILED)
-		err(1, "%s: mapping %zu bytes", path ?: "host memory", pool_size());
+		err(1, "%s: mapping %zu bytes", path ?: "host memory",
+		    pool_size());
 	if (path)
 		close(map_fd);
 	return map;
@@ -354,11 +352,13 @@ static void usage(FILE *out)
 		"  --align BYTES        iovecs start on a multiple of this (default: the least the drive takes)\n"
 		"  --region BYTES       part of the drive to use, from its start (default: %zu)\n"
 		"  --seed N             of everything random (default: %lu)\n",
-		engine_names[opt.engine], expectation_names[opt.expect], opt.count, MAX_PARTS, opt.parts,
-		opt.part_size, opt.region, opt.seed);
+		engine_names[opt.engine], expectation_names[opt.expect],
+		opt.count, MAX_PARTS, opt.parts, opt.part_size, opt.region,
+		opt.seed);
 }
 
-static int find(const char *what, const char *name, const char *const *names, int count)
+static int find(const char *what, const char *name, const char *const *names,
+		int count)
 {
 	for (int i = 0; i < count; i++)
 		if (!strcmp(name, names[i]))
@@ -368,7 +368,20 @@ static int find(const char *what, const char *name, const char *const *names, in
 
 static void parse(int argc, char **argv)
 {
-	enum { DEVICE, A, B, UNREACHABLE, ENGINE, EXPECT, COUNT, PARTS, PART_SIZE, ALIGN, REGION, SEED };
+	enum {
+		DEVICE,
+		A,
+		B,
+		UNREACHABLE,
+		ENGINE,
+		EXPECT,
+		COUNT,
+		PARTS,
+		PART_SIZE,
+		ALIGN,
+		REGION,
+		SEED
+	};
 	static const struct option options[] = {
 		{ "device", required_argument, NULL, DEVICE },
 		{ "a", required_argument, NULL, A },
@@ -399,13 +412,15 @@ static void parse(int argc, char **argv)
 			opt.p2p[P2P_B] = optarg;
 			break;
 		case UNREACHABLE:
-			opt.unreachable = find("memory", optarg, memory_names, MEMORIES);
+			opt.unreachable =
+				find("memory", optarg, memory_names, MEMORIES);
 			break;
 		case ENGINE:
 			opt.engine = find("engine", optarg, engine_names, 3);
 			break;
 		case EXPECT:
-			opt.expect = find("expectation", optarg, expectation_names, 3);
+			opt.expect = find("expectation", optarg,
+					  expectation_names, 3);
 			break;
 		case COUNT:
 			opt.count = strtoul(optarg, NULL, 0);
@@ -453,9 +468,13 @@ static void set_up(void)
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status))
 		err(1, "%s: statx", opt.device);
 	if (!opt.align)
-		opt.align = status.stx_mask & STATX_DIOALIGN ? status.stx_dio_mem_align : lba_size;
-	if (!opt.parts || opt.parts > MAX_PARTS || opt.part_size < lba_size || longest > opt.region)
-		errx(1, "--parts is 1 to %u, --part-size at least %u, and their product at most --region",
+		opt.align = status.stx_mask & STATX_DIOALIGN ?
+				    status.stx_dio_mem_align :
+				    lba_size;
+	if (!opt.parts || opt.parts > MAX_PARTS || opt.part_size < lba_size ||
+	    longest > opt.region)
+		errx(1,
+		     "--parts is 1 to %u, --part-size at least %u, and their product at most --region",
 		     MAX_PARTS, lba_size);
 
 	pools[HOST] = map_memory(NULL);
@@ -474,7 +493,8 @@ static void set_up(void)
 		if (ret)
 			errx(1, "io_uring_queue_init: %s", strerror(-ret));
 	}
-	if (opt.engine == ENGINE_LIBAIO && syscall(SYS_io_setup, 1, &aio_context))
+	if (opt.engine == ENGINE_LIBAIO &&
+	    syscall(SYS_io_setup, 1, &aio_context))
 		err(1, "io_setup");
 
 	random_state = opt.seed;

@@ -21,15 +21,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NVME_CMD_WRITE	1
-#define NVME_CMD_READ	2
-#define PAGE		4096UL
-#define GUARD		64
-#define GUARD_BYTE	0xa5
+#include "data.h"
 
-enum engine { ENGINE_IO_URING, ENGINE_POLLED, ENGINE_PLAIN, ENGINE_URING_CMD, ENGINE_IOCTL };
+#define NVME_CMD_WRITE 1
+#define NVME_CMD_READ 2
+#define PAGE 4096UL
+#define GUARD 64
+#define GUARD_BYTE 0xa5
 
-static const char *const engine_names[] = { "io_uring", "polled", "plain", "uring_cmd", "ioctl" };
+enum engine {
+	ENGINE_IO_URING,
+	ENGINE_POLLED,
+	ENGINE_PLAIN,
+	ENGINE_URING_CMD,
+	ENGINE_IOCTL
+};
+
+static const char *const engine_names[] = { "io_uring", "polled", "plain",
+					    "uring_cmd", "ioctl" };
 
 static struct options {
 	const char *device;
@@ -65,46 +74,18 @@ struct slot {
 
 static int block_fd, io_fd;
 static uint32_t nsid, lba_size;
-static uint64_t random_state;
 static unsigned char guard[GUARD], *scratch;
-
-static uint64_t random_next(void)
-{
-	uint64_t z = (random_state += 0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
-static void fill_random(unsigned char *data, size_t length)
-{
-	for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
-		uint64_t value = random_next();
-
-		memcpy(data + i, &value, sizeof(value));
-	}
-}
-
-/*
- * Emulated P2P memory traps on every access, whatever its size, and the C library copies long
- * ranges byte by byte on some processors.
- */
-static void copy_words(void *to, const void *from, size_t length)
-{
-	for (size_t i = 0; i < length; i += sizeof(uint64_t))
-		*(volatile uint64_t *)(to + i) = *(const volatile uint64_t *)(from + i);
-}
 
 static void read_through_host(unsigned char *data, uint64_t offset)
 {
 	ssize_t ret = pread(block_fd, data, opt.block_size, offset);
 
 	if (ret < 0)
-		err(1, "reading %s into host memory at %lu", opt.device, offset);
+		err(1, "reading %s into host memory at %lu", opt.device,
+		    offset);
 	if ((size_t)ret != opt.block_size)
-		errx(1, "reading %s into host memory at %lu: %zd of %zu bytes", opt.device, offset,
-		     ret, opt.block_size);
+		errx(1, "reading %s into host memory at %lu: %zd of %zu bytes",
+		     opt.device, offset, ret, opt.block_size);
 }
 
 static void fill_command(struct nvme_uring_cmd *cmd, const struct slot *slot)
@@ -156,10 +137,12 @@ static void run_ring(struct slot *slots, unsigned int count)
 		} else {
 			sqe = io_uring_get_sqe(&ring);
 			if (opt.write)
-				io_uring_prep_write(sqe, io_fd, slot->data, opt.block_size,
+				io_uring_prep_write(sqe, io_fd, slot->data,
+						    opt.block_size,
 						    slot->offset);
 			else
-				io_uring_prep_read(sqe, io_fd, slot->data, opt.block_size,
+				io_uring_prep_read(sqe, io_fd, slot->data,
+						   opt.block_size,
 						   slot->offset);
 		}
 		sqe->user_data = i;
@@ -173,9 +156,10 @@ static void run_ring(struct slot *slots, unsigned int count)
 		ret = io_uring_wait_cqe(&ring, &cqe);
 		if (ret)
 			errx(1, "io_uring_wait_cqe: %s", strerror(-ret));
-		slots[cqe->user_data].result = opt.engine == ENGINE_URING_CMD ?
-						       passthrough_result(cqe->res) :
-						       cqe->res;
+		slots[cqe->user_data].result =
+			opt.engine == ENGINE_URING_CMD ?
+				passthrough_result(cqe->res) :
+				cqe->res;
 		io_uring_cqe_seen(&ring, cqe);
 	}
 	io_uring_queue_exit(&ring);
@@ -217,8 +201,9 @@ static void run(struct slot *slots, unsigned int count)
 		return;
 	}
 	for (unsigned int i = 0; i < count; i++)
-		slots[i].result = opt.engine == ENGINE_PLAIN ? run_plain(&slots[i]) :
-							       run_ioctl(&slots[i]);
+		slots[i].result = opt.engine == ENGINE_PLAIN ?
+					  run_plain(&slots[i]) :
+					  run_ioctl(&slots[i]);
 }
 
 static void prepare(struct slot *slot, uint64_t number)
@@ -229,8 +214,10 @@ static void prepare(struct slot *slot, uint64_t number)
 	copy_words(slot->data + opt.block_size, guard, GUARD);
 	if (opt.write) {
 		/* Writes in flight together must not overlap. */
-		slot->offset = opt.start +
-			       number * opt.block_size % (opt.region / opt.block_size * opt.block_size);
+		slot->offset =
+			opt.start +
+			number * opt.block_size %
+				(opt.region / opt.block_size * opt.block_size);
 		if (opt.expect) {
 			read_through_host(slot->expected, slot->offset);
 			fill_random(scratch, opt.block_size);
@@ -249,13 +236,16 @@ static void prepare(struct slot *slot, uint64_t number)
 	copy_words(slot->data, scratch, opt.block_size);
 }
 
-static void compare(const struct slot *slot, unsigned char flip, const char *where)
+static void compare(const struct slot *slot, unsigned char flip,
+		    const char *where)
 {
 	for (size_t i = 0; i < opt.block_size; i++)
 		if (scratch[i] != (unsigned char)(slot->expected[i] ^ flip))
-			errx(1, "%s of %zu bytes at %lu: byte %zu %s is %#x, expected %#x",
-			     opt.write ? "write" : "read", opt.block_size, slot->offset, i, where,
-			     scratch[i], (unsigned char)(slot->expected[i] ^ flip));
+			errx(1,
+			     "%s of %zu bytes at %lu: byte %zu %s is %#x, expected %#x",
+			     opt.write ? "write" : "read", opt.block_size,
+			     slot->offset, i, where, scratch[i],
+			     (unsigned char)(slot->expected[i] ^ flip));
 }
 
 static void check(const struct slot *slot)
@@ -263,9 +253,11 @@ static void check(const struct slot *slot)
 	int expect = opt.expect ? -opt.expect : (int)opt.block_size;
 
 	if (slot->result != expect)
-		errx(1, "%s of %zu bytes at %lu gave %d%s%s, expected %d", opt.write ? "write" : "read",
-		     opt.block_size, slot->offset, slot->result, slot->result < 0 ? " " : "",
-		     slot->result < 0 ? strerrorname_np(-slot->result) : "", expect);
+		errx(1, "%s of %zu bytes at %lu gave %d%s%s, expected %d",
+		     opt.write ? "write" : "read", opt.block_size, slot->offset,
+		     slot->result, slot->result < 0 ? " " : "",
+		     slot->result < 0 ? strerrorname_np(-slot->result) : "",
+		     expect);
 	if (memcmp(slot->data - GUARD, guard, GUARD) ||
 	    memcmp(slot->data + opt.block_size, guard, GUARD))
 		errx(1, "I/O at %lu wrote outside its buffer", slot->offset);
@@ -305,7 +297,8 @@ static unsigned char *map_p2p(size_t length)
 	int fd;
 
 	if (!opt.p2p) {
-		map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		map = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		if (map == MAP_FAILED)
 			err(1, "mmap");
 		return map;
@@ -337,13 +330,14 @@ static void usage(FILE *out)
 		"  --region BYTES        how long it is (default: %lu)\n"
 		"  --seed N              of positions and data (default: %lu)\n"
 		"  --expect ERRNO        every I/O must fail so, as in EREMOTEIO, and move no data (default: none)\n",
-		engine_names[opt.engine], opt.block_size, opt.buffer_offset, opt.count, opt.depth, opt.start, opt.region,
-		opt.seed);
+		engine_names[opt.engine], opt.block_size, opt.buffer_offset,
+		opt.count, opt.depth, opt.start, opt.region, opt.seed);
 }
 
 static enum engine parse_engine(const char *name)
 {
-	for (unsigned int i = 0; i < sizeof(engine_names) / sizeof(*engine_names); i++)
+	for (unsigned int i = 0;
+	     i < sizeof(engine_names) / sizeof(*engine_names); i++)
 		if (!strcmp(name, engine_names[i]))
 			return i;
 	errx(1, "unknown engine %s", name);
@@ -352,14 +346,29 @@ static enum engine parse_engine(const char *name)
 static int parse_errno(const char *name)
 {
 	for (int number = 1; number < 134; number++)
-		if (strerrorname_np(number) && !strcmp(name, strerrorname_np(number)))
+		if (strerrorname_np(number) &&
+		    !strcmp(name, strerrorname_np(number)))
 			return number;
 	errx(1, "unknown errno %s", name);
 }
 
 static void parse(int argc, char **argv)
 {
-	enum { DEVICE, GENERIC, P2P, ENGINE, WRITE, BLOCK, BUFFER, COUNT, DEPTH, START, REGION, SEED, EXPECT };
+	enum {
+		DEVICE,
+		GENERIC,
+		P2P,
+		ENGINE,
+		WRITE,
+		BLOCK,
+		BUFFER,
+		COUNT,
+		DEPTH,
+		START,
+		REGION,
+		SEED,
+		EXPECT
+	};
 	static const struct option options[] = {
 		{ "device", required_argument, NULL, DEVICE },
 		{ "generic", required_argument, NULL, GENERIC },
@@ -442,17 +451,22 @@ int main(int argc, char **argv)
 
 	parse(argc, argv);
 	open_devices();
-	if (!opt.block_size || opt.block_size % lba_size || opt.start % lba_size ||
-	    opt.region < opt.block_size)
-		errx(1, "--block-size and --start must be multiples of %u, and a block fit into --region",
+	if (!opt.block_size || opt.block_size % lba_size ||
+	    opt.start % lba_size || opt.region < opt.block_size)
+		errx(1,
+		     "--block-size and --start must be multiples of %u, and a block fit into --region",
 		     lba_size);
-	if (!opt.depth || (opt.write && opt.depth * opt.block_size > opt.region))
-		errx(1, "--depth must be positive and depth x block size fit into --region");
+	if (!opt.depth ||
+	    (opt.write && opt.depth * opt.block_size > opt.region))
+		errx(1,
+		     "--depth must be positive and depth x block size fit into --region");
 	random_state = opt.seed;
 	memset(guard, GUARD_BYTE, GUARD);
 
 	/* The guard before the data takes the end of a page of its own. */
-	stride = (PAGE + opt.buffer_offset + opt.block_size + GUARD + PAGE - 1) & ~(PAGE - 1);
+	stride =
+		(PAGE + opt.buffer_offset + opt.block_size + GUARD + PAGE - 1) &
+		~(PAGE - 1);
 	p2p = map_p2p(stride * opt.depth);
 	slots = calloc(opt.depth, sizeof(*slots));
 	aligned_size = (opt.block_size + PAGE - 1) & ~(PAGE - 1);
@@ -466,7 +480,9 @@ int main(int argc, char **argv)
 	}
 
 	for (unsigned int done = 0; done < opt.count;) {
-		unsigned int batch = opt.count - done < opt.depth ? opt.count - done : opt.depth;
+		unsigned int batch = opt.count - done < opt.depth ?
+					     opt.count - done :
+					     opt.depth;
 
 		for (unsigned int i = 0; i < batch; i++)
 			prepare(&slots[i], done + i);

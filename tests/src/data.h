@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Seeded random data for the test programs, and the way to copy it to and from P2P memory.
+ */
+#ifndef DATA_H
+#define DATA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The seed, and then the state, of everything random. */
+static uint64_t random_state;
+
+static inline uint64_t random_next(void)
+{
+	uint64_t z = (random_state += 0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static inline void fill_random(unsigned char *data, size_t length)
+{
+	for (size_t i = 0; i < length; i += sizeof(uint64_t)) {
+		uint64_t value = random_next();
+
+		memcpy(data + i, &value, sizeof(value));
+	}
+}
+
+/*
+ * Emulated P2P memory traps on every access, whatever its size, and the C library copies long
+ * ranges byte by byte on some processors.
+ */
+static inline void copy_words(void *to, const void *from, size_t length)
+{
+	volatile uint64_t *words = to;
+	const volatile uint64_t *source = from;
+
+	for (size_t i = 0; i < length / sizeof(*words); i++)
+		words[i] = source[i];
+}
+
+#endif /* DATA_H */
