@@ -57,7 +57,7 @@ test: stock patched initramfs count ## run the tests
 	scripts/test
 
 .PHONY: check
-check: patched ## static checks of scripts, patches and C files
+check: stock patched ## static checks of scripts, patches and C files
 	scripts/check
 
 .PHONY: bisect
