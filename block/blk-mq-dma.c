@@ -27,14 +27,27 @@ void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec)
 }
 EXPORT_SYMBOL_GPL(__blk_map_iter_cut);
 
-static void blk_map_iter_init(struct request *req, struct blk_map_iter *iter,
-		bool is_integrity)
+static __always_inline void blk_map_iter_init(struct request *req,
+		struct blk_map_iter *iter, bool is_integrity)
 {
-	*iter = (struct blk_map_iter) {
-		.max_len = queue_max_segment_size(req->q),
-		.boundary = queue_segment_boundary(req->q),
-		.is_integrity = is_integrity,
-	};
+	iter->bio = NULL;
+	iter->left = 0;
+	iter->done = 0;
+	iter->max_len = queue_max_segment_size(req->q);
+	iter->boundary = queue_segment_boundary(req->q);
+	iter->is_integrity = is_integrity;
+}
+
+static __always_inline void blk_data_iter_init(struct request *req,
+		struct blk_map_iter *iter)
+{
+	blk_map_iter_init(req, iter, false);
+	if (unlikely(req->rq_flags & RQF_SPECIAL_PAYLOAD)) {
+		iter->bvec = &req->special_vec;
+		iter->left = req->special_vec.bv_len;
+	} else if (req->bio) {
+		blk_map_iter_set_bio(iter, req->bio);
+	}
 }
 
 /**
@@ -46,58 +59,54 @@ static void blk_map_iter_init(struct request *req, struct blk_map_iter *iter,
  */
 void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter)
 {
-	blk_map_iter_init(req, iter, false);
-	if (req->rq_flags & RQF_SPECIAL_PAYLOAD) {
-		iter->bvec = &req->special_vec;
-		iter->left = req->special_vec.bv_len;
-	} else if (req->bio) {
-		blk_map_iter_set_bio(iter, req->bio);
-	}
+	blk_data_iter_init(req, iter);
 }
 EXPORT_SYMBOL_GPL(blk_rq_map_iter_init);
 
-static bool blk_dma_fail(struct blk_dma_iter *iter, blk_status_t status)
+static bool blk_dma_fail(struct request *req, struct blk_dma_iter *iter,
+		blk_status_t status)
 {
 	iter->status = status;
+	__blk_rq_dma_trace_error(req, status, iter->iter.is_integrity);
 	return false;
 }
 
 /* What finds no resources is retried; what the device cannot reach is not. */
-static bool blk_dma_map_fail(struct blk_dma_iter *iter, int error)
+static bool blk_dma_map_fail(struct request *req, struct blk_dma_iter *iter,
+		int error)
 {
 	if (error == -ENOMEM)
-		return blk_dma_fail(iter, BLK_STS_RESOURCE);
+		return blk_dma_fail(req, iter, BLK_STS_RESOURCE);
 	if (iter->attrs & DMA_ATTR_MMIO)
-		return blk_dma_fail(iter, BLK_STS_TARGET);
-	return blk_dma_fail(iter, BLK_STS_IOERR);
+		return blk_dma_fail(req, iter, BLK_STS_TARGET);
+	return blk_dma_fail(req, iter, BLK_STS_IOERR);
 }
 
 /*
- * Classify the memory by its first page, which stands for all. Sets @last to
- * the highest physical address that can occur in it.
+ * Classify P2P memory by its first page, which stands for all. Sets @linear if
+ * its DMA addresses are physical ones plus @iter->offset.
  */
-static bool blk_dma_classify(struct device *dma_dev, struct blk_dma_iter *iter,
-		bool is_p2p, phys_addr_t *last)
+static noinline bool blk_dma_classify(struct request *req,
+		struct device *dma_dev, struct blk_dma_iter *iter, bool *linear)
 {
 	struct page *page = iter->iter.bvec->bv_page;
-
-	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
-	iter->attrs = 0;
-	*last = PFN_PHYS(max_pfn) - 1;
-	if (likely(!is_p2p))
-		return true;
+	phys_addr_t last = PFN_PHYS(max_pfn) - 1;
 
 	switch (pci_p2pdma_state(&iter->p2pdma, dma_dev, page)) {
-	case PCI_P2PDMA_MAP_NONE:
 	case PCI_P2PDMA_MAP_BUS_ADDR:
+		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
+		*linear = true;
 		return true;
 	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
 		/* not RAM: no cache to maintain, no copy to make */
 		iter->attrs = DMA_ATTR_MMIO;
-		*last = page->pgmap->range.end;
+		last = page->pgmap->range.end;
+		fallthrough;
+	case PCI_P2PDMA_MAP_NONE:
+		*linear = dma_linear_offset(dma_dev, last, &iter->offset);
 		return true;
 	default:
-		return blk_dma_fail(iter, BLK_STS_TARGET);
+		return blk_dma_fail(req, iter, BLK_STS_TARGET);
 	}
 }
 
@@ -209,9 +218,12 @@ static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
 	iter->addr = dma_map_phys(dma_dev, vec.paddr, vec.len, rq_dma_dir(req),
 				  iter->attrs);
 	if (dma_mapping_error(dma_dev, iter->addr))
-		return blk_dma_map_fail(iter, (iter->attrs & DMA_ATTR_MMIO) ?
-						-EREMOTEIO : -ENOMEM);
+		return blk_dma_map_fail(req, iter,
+					(iter->attrs & DMA_ATTR_MMIO) ?
+					-EREMOTEIO : -ENOMEM);
 	iter->len = vec.len;
+	if (tracepoint_enabled(block_rq_dma_map))
+		iter->bounced |= dma_is_bounced(dma_dev, iter->addr);
 	return true;
 }
 
@@ -224,39 +236,54 @@ bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_map_iter_next);
 
-/* Map @total bytes of @iter->iter, which is not empty; give the first range. */
-static bool blk_dma_start(struct request *req, struct device *dma_dev,
-		struct dma_iova_state *state, struct blk_dma_iter *iter,
-		size_t total, bool is_p2p)
+/* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
+static noinline bool blk_dma_start_mapped(struct request *req,
+		struct device *dma_dev, struct dma_iova_state *state,
+		struct blk_dma_iter *iter)
 {
 	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
-	phys_addr_t last;
+	size_t total = blk_rq_dma_bytes(req, iter->iter.is_integrity);
 	int error;
 
-	*state = (struct dma_iova_state) { };
-	iter->status = BLK_STS_OK;
-	iter->mode = BLK_DMA_LINEAR;
-	if (!blk_dma_classify(dma_dev, iter, is_p2p, &last))
-		return false;
-
-	if (iter->p2pdma.map == PCI_P2PDMA_MAP_BUS_ADDR)
-		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
-	else if (!dma_linear_offset(dma_dev, last, &iter->offset))
-		iter->mode = BLK_DMA_SEGMENTS;
-
-	if (iter->mode == BLK_DMA_SEGMENTS &&
-	    blk_dma_can_use_iova(req, dma_dev, iter) &&
+	iter->mode = BLK_DMA_SEGMENTS;
+	iter->bounced = false;
+	if (blk_dma_can_use_iova(req, dma_dev, iter) &&
 	    dma_iova_try_alloc(dma_dev, state, first,
 			       blk_dma_iova_span(iter, total))) {
 		error = blk_dma_iova_link(req, dma_dev, state, iter);
 		if (error)
-			return blk_dma_map_fail(iter, error);
+			return blk_dma_map_fail(req, iter, error);
 		iter->mode = BLK_DMA_IOVA;
 		iter->left = total;
 		/* blk_dma_iova_place() adds the pad of the first piece again */
 		iter->iova = iter->gaps ? ALIGN_DOWN(state->addr, iter->granule)
 					: state->addr;
 	}
+	return __blk_rq_dma_map_iter_next(req, dma_dev, iter);
+}
+
+/* Map @iter->iter, which is not empty, and give the first range. */
+static __always_inline bool blk_dma_start(struct request *req,
+		struct device *dma_dev, struct dma_iova_state *state,
+		struct blk_dma_iter *iter, bool is_p2p)
+{
+	bool linear;
+
+	*state = (struct dma_iova_state) { };
+	iter->p2pdma.mem = NULL;
+	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
+	iter->status = BLK_STS_OK;
+	iter->mode = BLK_DMA_LINEAR;
+	iter->attrs = 0;
+
+	if (likely(!is_p2p))
+		linear = dma_linear_offset(dma_dev, PFN_PHYS(max_pfn) - 1,
+					   &iter->offset);
+	else if (!blk_dma_classify(req, dma_dev, iter, &linear))
+		return false;
+
+	if (unlikely(!linear))
+		return blk_dma_start_mapped(req, dma_dev, state, iter);
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 
@@ -279,10 +306,8 @@ static bool blk_dma_start(struct request *req, struct device *dma_dev,
 bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
 		struct dma_iova_state *state, struct blk_dma_iter *iter)
 {
-	blk_rq_map_iter_init(req, &iter->iter);
-	iter->p2pdma = (struct pci_p2pdma_map_state) { };
+	blk_data_iter_init(req, &iter->iter);
 	return blk_dma_start(req, dma_dev, state, iter,
-			     blk_rq_payload_bytes(req),
 			     iter->iter.bio &&
 			     (iter->iter.bio->bi_opf & REQ_P2PDMA));
 }
@@ -304,16 +329,6 @@ void blk_rq_integrity_map_iter_init(struct request *req,
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_map_iter_init);
 
-static size_t blk_rq_integrity_bytes(struct request *req)
-{
-	struct bio *bio = req->bio;
-	size_t bytes = 0;
-
-	for_each_bio(bio)
-		bytes += bio_integrity(bio)->bip_iter.bi_size;
-	return bytes;
-}
-
 /**
  * blk_rq_integrity_dma_map_iter_start - map the metadata of a request
  * @req: the request; has metadata
@@ -331,9 +346,7 @@ bool blk_rq_integrity_dma_map_iter_start(struct request *req,
 		struct blk_dma_iter *iter)
 {
 	blk_rq_integrity_map_iter_init(req, &iter->iter);
-	iter->p2pdma = (struct pci_p2pdma_map_state) { };
 	return blk_dma_start(req, dma_dev, state, iter,
-			     blk_rq_integrity_bytes(req),
 			     bio_integrity_flagged(req->bio, BIP_P2PDMA));
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start);

@@ -10,6 +10,10 @@
 #include <linux/blk-mq.h>
 #include <linux/dma-mapping.h>
 #include <linux/pci-p2pdma.h>
+#include <linux/tracepoint-defs.h>
+
+DECLARE_TRACEPOINT(block_rq_dma_map);
+DECLARE_TRACEPOINT(block_rq_dma_unmap);
 
 /**
  * struct phys_vec - a physically contiguous piece of memory
@@ -75,14 +79,22 @@ struct blk_dma_iter {
 	size_t			left;	/* IOVA: bytes from there on */
 	size_t			granule; /* IOVA: bytes that map as one */
 	bool			gaps;	/* IOVA: pieces do not join */
+	bool			bounced; /* segments: one is; set if traced */
 	unsigned long		attrs;	/* DMA_ATTR_ flags of every mapping */
 };
 
 bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
 		struct dma_iova_state *state, struct blk_dma_iter *iter);
+void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
+		struct blk_dma_iter *iter);
+void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
+		enum pci_p2pdma_map_type map, bool is_integrity);
+void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
+		bool is_integrity);
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
 		struct blk_dma_iter *iter);
 void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter);
+unsigned int blk_rq_dma_bytes(struct request *req, bool is_integrity);
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
 bool blk_rq_integrity_dma_map_iter_start(struct request *req,
@@ -212,6 +224,30 @@ static __always_inline bool blk_rq_dma_linear_next(struct blk_dma_iter *iter)
 }
 
 /**
+ * blk_rq_dma_linear_next_page - the next range, if it is just one page
+ * @iter: the iteration, of a request mapped as BLK_DMA_LINEAR
+ *
+ * The quick way through memory of single pages, which scattered memory is of.
+ *
+ * Return: true with a whole page in @iter->addr and @iter->len. False if
+ * blk_rq_dma_linear_next() has to be asked.
+ */
+static __always_inline bool
+blk_rq_dma_linear_next_page(struct blk_dma_iter *iter)
+{
+	const struct bio_vec *bv = iter->iter.bvec;
+
+	if (iter->iter.left < PAGE_SIZE || iter->iter.done ||
+	    bv->bv_len != PAGE_SIZE || bv->bv_offset)
+		return false;
+	iter->addr = page_to_phys(bv->bv_page) + iter->offset;
+	iter->len = PAGE_SIZE;
+	iter->iter.left -= PAGE_SIZE;
+	iter->iter.bvec++;
+	return true;
+}
+
+/**
  * blk_rq_dma_map_iter_next - map the next range of a request
  * @req: the request
  * @dma_dev: device that will do the DMA
@@ -234,6 +270,38 @@ static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
 	iter->addr = vec.paddr + iter->offset;
 	iter->len = vec.len;
 	return true;
+}
+
+/**
+ * blk_rq_dma_trace_map - tell tracing and counters that a request was mapped
+ * @req: the request
+ * @state: IOVA state given to blk_rq_dma_map_iter_start()
+ * @iter: the iteration, of data or of metadata, after its last range
+ *
+ * Context: any. Free while nobody traces or counts.
+ */
+static __always_inline void blk_rq_dma_trace_map(struct request *req,
+		struct dma_iova_state *state, struct blk_dma_iter *iter)
+{
+	if (tracepoint_enabled(block_rq_dma_map))
+		__blk_rq_dma_trace_map(req, state, iter);
+}
+
+/**
+ * blk_rq_dma_trace_unmap - tell tracing that a request is about to be unmapped
+ * @req: the request
+ * @mode: how it was mapped
+ * @map: class of the memory
+ * @is_integrity: it is the metadata
+ *
+ * Context: any. Free while nobody traces.
+ */
+static __always_inline void blk_rq_dma_trace_unmap(struct request *req,
+		enum blk_dma_mode mode, enum pci_p2pdma_map_type map,
+		bool is_integrity)
+{
+	if (tracepoint_enabled(block_rq_dma_unmap))
+		__blk_rq_dma_trace_unmap(req, mode, map, is_integrity);
 }
 
 /**

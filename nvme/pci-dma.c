@@ -116,8 +116,27 @@ static __always_inline bool nvme_next_range(struct nvme_dma *dma,
 }
 
 /*
- * Compiled twice, so that the linear case keeps the iteration in registers:
- * hence @iter by value.
+ * As many PRPs as single pages come next, of at most @max. The range before them
+ * was one page too; @addr is its address and becomes that of the last.
+ */
+static __always_inline unsigned int
+nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
+		dma_addr_t *addr, unsigned int *left)
+{
+	unsigned int i = 0;
+
+	if (PAGE_SIZE != NVME_CTRL_PAGE_SIZE)
+		return 0;
+	while (i < max && blk_rq_dma_linear_next_page(iter)) {
+		prps[i++] = cpu_to_le64(iter->addr);
+		*addr = iter->addr;
+	}
+	*left -= i * NVME_CTRL_PAGE_SIZE;
+	return i;
+}
+
+/*
+ * Compiled twice, so that the linear case keeps the iteration in registers.
  *
  * Every range but the first starts on a page and every range but the last ends
  * on one; queue_limits.virt_boundary_mask sees to it. The address of a range is
@@ -125,16 +144,16 @@ static __always_inline bool nvme_next_range(struct nvme_dma *dma,
  * to the bytes that no range was taken for.
  */
 static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
-		struct request *req, struct blk_dma_iter iter,
+		struct request *req, struct blk_dma_iter *iter,
 		unsigned int *todo, const bool linear)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
-	unsigned int left = blk_rq_payload_bytes(req) - iter.len;
-	unsigned int first = NVME_CTRL_PAGE_SIZE - (iter.addr & NVME_PAGE_MASK);
+	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
+	unsigned int first = NVME_CTRL_PAGE_SIZE - (iter->addr & NVME_PAGE_MASK);
 	blk_status_t status = BLK_STS_IOERR;
-	dma_addr_t addr = iter.addr;
-	u32 len = iter.len;
+	dma_addr_t addr = iter->addr;
+	u32 len = iter->len;
 	unsigned int i = 0;
 	__le64 *prps;
 
@@ -148,10 +167,10 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 			return BLK_STS_OK;
 		if (len != first)
 			goto bad_range;
-		if (!nvme_next_range(dma, req, &iter, linear))
+		if (!nvme_next_range(dma, req, iter, linear))
 			goto no_range;
-		addr = iter.addr;
-		len = iter.len;
+		addr = iter->addr;
+		len = iter->len;
 		left -= len;
 	}
 
@@ -170,6 +189,11 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 
 	for (;;) {
 		prps[i++] = cpu_to_le64(addr);
+		if (linear && len == NVME_CTRL_PAGE_SIZE &&
+		    !(addr & NVME_PAGE_MASK))
+			i += nvme_write_page_prps(iter, &prps[i],
+						  NVME_PRPS_PER_PAGE - i, &addr,
+						  &left);
 		if (len <= NVME_CTRL_PAGE_SIZE && !left)
 			break;
 		if (unlikely(i == NVME_PRPS_PER_PAGE)) {
@@ -185,10 +209,10 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 		}
 		if ((addr & NVME_PAGE_MASK) || len != NVME_CTRL_PAGE_SIZE)
 			goto bad_range;
-		if (!nvme_next_range(dma, req, &iter, linear))
+		if (!nvme_next_range(dma, req, iter, linear))
 			goto no_range;
-		addr = iter.addr;
-		len = iter.len;
+		addr = iter->addr;
+		len = iter->len;
 		left -= len;
 	}
 	if (addr & NVME_PAGE_MASK)
@@ -196,7 +220,7 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 	return BLK_STS_OK;
 
 no_range:
-	status = iter.status ?: BLK_STS_IOERR;
+	status = iter->status ?: BLK_STS_IOERR;
 	goto out;
 no_list:
 	status = BLK_STS_RESOURCE;
@@ -213,16 +237,16 @@ static noinline blk_status_t nvme_write_prps_mapped(struct nvme_dma *dma,
 		struct request *req, struct blk_dma_iter *iter,
 		unsigned int *todo)
 {
-	return nvme_write_prps(dma, req, *iter, todo, false);
+	return nvme_write_prps(dma, req, iter, todo, false);
 }
 
-static void nvme_iod_set_mode(struct nvme_iod *iod, struct blk_dma_iter *iter,
-		bool use_sgl)
+static blk_status_t nvme_write_prps_linear(struct nvme_dma *dma,
+		struct request *req, struct blk_dma_iter *iter,
+		unsigned int *todo)
 {
-	iod->data_mode = iter->mode;
-	iod->data_mmio = iter->p2pdma.map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
-	iod->data_sgl = use_sgl;
-	iod->nr_lists = 0;
+	struct blk_dma_iter local = *iter;
+
+	return nvme_write_prps(dma, req, &local, todo, true);
 }
 
 /**
@@ -243,7 +267,7 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
 
 	nvme_iod_set_mode(blk_mq_rq_to_pdu(req), iter, false);
 	if (likely(iter->mode == BLK_DMA_LINEAR))
-		status = nvme_write_prps(dma, req, *iter, &todo, true);
+		status = nvme_write_prps_linear(dma, req, iter, &todo);
 	else
 		status = nvme_write_prps_mapped(dma, req, iter, &todo);
 
@@ -389,9 +413,9 @@ static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
 	return le64_to_cpu(prps[page - list * (NVME_PRPS_PER_PAGE - 1)]);
 }
 
-static unsigned long nvme_dma_attrs(bool mmio)
+static unsigned long nvme_dma_attrs(enum pci_p2pdma_map_type map)
 {
-	return mmio ? DMA_ATTR_MMIO : 0;
+	return map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ? DMA_ATTR_MMIO : 0;
 }
 
 static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
@@ -406,7 +430,7 @@ static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
 	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
 		dma_unmap_phys(dma->dev, nvme_data_addr(iod, index++, offset),
 			       vec.len, rq_dma_dir(req),
-			       nvme_dma_attrs(iod->data_mmio));
+			       nvme_dma_attrs(iod->data_map));
 		offset += vec.len;
 	}
 }
@@ -424,7 +448,7 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 		dma_iova_destroy(dma->dev, &iod->data_iova,
 				 dma_iova_size(&iod->data_iova),
 				 rq_dma_dir(req),
-				 nvme_dma_attrs(iod->data_mmio));
+				 nvme_dma_attrs(iod->data_map));
 		break;
 	case BLK_DMA_SEGMENTS:
 		nvme_unmap_data_segments(dma, req, mapped);
@@ -433,17 +457,29 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 	nvme_free_lists(dma, iod);
 }
 
-/* More than one segment of metadata: a list of its own, headed by a segment. */
-static blk_status_t nvme_write_meta_sgl(struct nvme_dma *dma,
+/*
+ * A list of its own: a segment descriptor and the data descriptors it leads to,
+ * or one data descriptor. Sets *@mapped to the bytes that ranges were taken for.
+ */
+static blk_status_t nvme_set_meta_sgl(struct nvme_dma *dma,
 		struct request *req, struct blk_dma_iter *iter,
 		unsigned int *mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-	struct nvme_sgl_desc *list = iod->meta_list;
+	unsigned int total = blk_rq_dma_bytes(req, true);
+	struct nvme_sgl_desc *list;
 	unsigned int i = 1;
 
+	list = dma_pool_alloc(dma->small_pool, GFP_ATOMIC, &iod->meta_dma);
+	if (!list)
+		return BLK_STS_RESOURCE;
+	iod->meta_list = list;
+
 	nvme_sgl_set_data(&list[i], iter);
-	while (blk_rq_integrity_dma_map_iter_next(req, dma->dev, iter)) {
+	while (*mapped < total) {
+		if (!nvme_sgl_has_room(iter, i, NVME_MAX_META_SEGS) ||
+		    !blk_rq_integrity_dma_map_iter_next(req, dma->dev, iter))
+			return iter->status ?: BLK_STS_IOERR;
 		*mapped += iter->len;
 		if (nvme_sgl_extend(&list[i], iter))
 			continue;
@@ -451,14 +487,14 @@ static blk_status_t nvme_write_meta_sgl(struct nvme_dma *dma,
 			return BLK_STS_IOERR;
 		nvme_sgl_set_data(&list[++i], iter);
 	}
-	if (iter->status)
-		return iter->status;
 
 	if (i == 1)
 		list[0] = list[1];
 	else
 		nvme_sgl_set_segment(&list[0], iod->meta_dma + sizeof(*list),
 				     i);
+	iod->cmd.rw.flags = NVME_CMD_SGL_METASEG;
+	iod->cmd.rw.metadata = cpu_to_le64(iod->meta_dma);
 	return BLK_STS_OK;
 }
 
@@ -476,7 +512,7 @@ static void nvme_unmap_meta_segments(struct nvme_dma *dma, struct request *req,
 		addr = iod->meta_list ? iod->meta_list[i++].addr :
 					iod->cmd.rw.metadata;
 		dma_unmap_phys(dma->dev, le64_to_cpu(addr), vec.len,
-			       rq_dma_dir(req), nvme_dma_attrs(iod->meta_mmio));
+			       rq_dma_dir(req), nvme_dma_attrs(iod->meta_map));
 		offset += vec.len;
 	}
 }
@@ -493,7 +529,7 @@ static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
 		dma_iova_destroy(dma->dev, &iod->meta_iova,
 				 dma_iova_size(&iod->meta_iova),
 				 rq_dma_dir(req),
-				 nvme_dma_attrs(iod->meta_mmio));
+				 nvme_dma_attrs(iod->meta_map));
 		break;
 	case BLK_DMA_SEGMENTS:
 		nvme_unmap_meta_segments(dma, req, mapped);
@@ -526,35 +562,23 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	struct blk_dma_iter iter;
 	unsigned int mapped;
-	blk_status_t status;
+	blk_status_t status = BLK_STS_OK;
 
 	if (!blk_rq_integrity_dma_map_iter_start(req, dma->dev,
 						 &iod->meta_iova, &iter))
 		return iter.status;
 
 	iod->meta_mode = iter.mode;
-	iod->meta_mmio = iter.p2pdma.map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	iod->meta_map = iter.p2pdma.map;
 	iod->meta_list = NULL;
 	iod->cmd.rw.metadata = cpu_to_le64(iter.addr);
-	if (!use_sgl)
-		return BLK_STS_OK;
-
 	mapped = iter.len;
-	status = BLK_STS_RESOURCE;
-	iod->meta_list = dma_pool_alloc(dma->small_pool, GFP_ATOMIC,
-					&iod->meta_dma);
-	if (!iod->meta_list)
-		goto unmap;
+	if (use_sgl)
+		status = nvme_set_meta_sgl(dma, req, &iter, &mapped);
 
-	status = nvme_write_meta_sgl(dma, req, &iter, &mapped);
-	if (status)
-		goto unmap;
-
-	iod->cmd.rw.flags = NVME_CMD_SGL_METASEG;
-	iod->cmd.rw.metadata = cpu_to_le64(iod->meta_dma);
-	return BLK_STS_OK;
-
-unmap:
-	nvme_unmap_metadata(dma, req, mapped);
+	if (unlikely(status))
+		nvme_unmap_metadata(dma, req, mapped);
+	else
+		blk_rq_dma_trace_map(req, &iod->meta_iova, &iter);
 	return status;
 }

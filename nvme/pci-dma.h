@@ -40,8 +40,8 @@ struct nvme_dma {
  * @aborted: an Abort command was sent for it
  * @data_mode: how the data was mapped, enum blk_dma_mode
  * @meta_mode: how the metadata was mapped, enum blk_dma_mode
- * @data_mmio: the data is a peer's memory, reached through the host bridge
- * @meta_mmio: the same of the metadata
+ * @data_map: class of the data's memory, enum pci_p2pdma_map_type
+ * @meta_map: class of the metadata's memory
  * @data_sgl: the data is described by an SGL, not by PRPs
  * @small_list: @lists[0] is of the small pool
  * @nr_lists: lists allocated for the data
@@ -59,8 +59,8 @@ struct nvme_iod {
 	bool aborted;
 	u8 data_mode;
 	u8 meta_mode;
-	bool data_mmio;
-	bool meta_mmio;
+	u8 data_map;
+	u8 meta_map;
 	bool data_sgl;
 	bool small_list;
 	u8 nr_lists;
@@ -86,6 +86,50 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 		unsigned int mapped);
 void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req);
 
+static inline void nvme_iod_set_mode(struct nvme_iod *iod,
+		struct blk_dma_iter *iter, bool use_sgl)
+{
+	iod->data_mode = iter->mode;
+	iod->data_map = iter->p2pdma.map;
+	iod->data_sgl = use_sgl;
+	iod->nr_lists = 0;
+}
+
+/**
+ * nvme_dma_fits_prps - whether PRP 1 and PRP 2 can describe all of the data
+ * @req: the request
+ * @iter: holds the first range of the data
+ *
+ * Return: true if nvme_dma_set_two_prps() will do.
+ */
+static inline bool nvme_dma_fits_prps(struct request *req,
+		struct blk_dma_iter *iter)
+{
+	return iter->len == blk_rq_payload_bytes(req) &&
+	       (iter->addr & (NVME_CTRL_PAGE_SIZE - 1)) + iter->len <=
+		NVME_CTRL_PAGE_SIZE * 2;
+}
+
+/**
+ * nvme_dma_set_two_prps - describe the data of a request by PRP 1 and PRP 2
+ * @req: the request; nvme_dma_fits_prps() says so
+ * @iter: holds the only range of the data
+ *
+ * Context: any. Undo with nvme_dma_unmap_data().
+ */
+static inline void nvme_dma_set_two_prps(struct request *req,
+		struct blk_dma_iter *iter)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
+	unsigned int first = NVME_CTRL_PAGE_SIZE -
+			     (iter->addr & (NVME_CTRL_PAGE_SIZE - 1));
+
+	nvme_iod_set_mode(iod, iter, false);
+	dptr->prp1 = cpu_to_le64(iter->addr);
+	dptr->prp2 = iter->len > first ? cpu_to_le64(iter->addr + first) : 0;
+}
+
 /**
  * nvme_dma_unmap_data - undo nvme_dma_set_prps() or nvme_dma_set_sgl()
  * @dma: the controller's
@@ -98,6 +142,7 @@ static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
+	blk_rq_dma_trace_unmap(req, iod->data_mode, iod->data_map, false);
 	if (iod->nr_lists || iod->data_mode != BLK_DMA_LINEAR)
 		__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req));
 }
@@ -114,6 +159,7 @@ static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
+	blk_rq_dma_trace_unmap(req, iod->meta_mode, iod->meta_map, true);
 	if (iod->meta_list || iod->meta_mode != BLK_DMA_LINEAR)
 		__nvme_dma_unmap_metadata(dma, req);
 }

@@ -125,6 +125,7 @@ static inline bool dma_iova_can_bounce(struct device *dev,
 
 #ifdef CONFIG_HAS_DMA
 bool dma_need_unmap(struct device *dev);
+bool dma_is_bounced(struct device *dev, dma_addr_t addr);
 bool dma_linear_offset(struct device *dev, phys_addr_t last,
 		u64 *offset);
 dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
@@ -133,6 +134,11 @@ void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
 		enum dma_data_direction dir, unsigned long attrs);
 #else /* CONFIG_HAS_DMA */
 static inline bool dma_need_unmap(struct device *dev)
+{
+	return false;
+}
+
+static inline bool dma_is_bounced(struct device *dev, dma_addr_t addr)
 {
 	return false;
 }

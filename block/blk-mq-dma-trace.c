@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tracepoints of how requests were mapped for DMA. What costs anything is here,
+ * out of the fast path.
+ */
+#include <linux/blk-mq-dma.h>
+
+#include "blk.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/block_dma.h>
+
+EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_map);
+EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_unmap);
+
+static unsigned int blk_dma_count_ranges(struct request *req,
+		struct blk_dma_iter *iter)
+{
+	struct blk_map_iter walk;
+	unsigned int ranges = 0;
+	struct phys_vec vec;
+
+	if (iter->mode == BLK_DMA_IOVA && !iter->gaps)
+		return 1;
+	if (iter->iter.is_integrity)
+		blk_rq_integrity_map_iter_init(req, &walk);
+	else
+		blk_rq_map_iter_init(req, &walk);
+	while (blk_map_iter_next(&walk, &vec))
+		ranges++;
+	return ranges;
+}
+
+void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
+		struct blk_dma_iter *iter)
+{
+	bool is_integrity = iter->iter.is_integrity;
+
+	trace_block_rq_dma_map(req, iter->p2pdma.map, iter->mode,
+			       blk_rq_dma_bytes(req, is_integrity),
+			       blk_dma_count_ranges(req, iter),
+			       (iter->mode == BLK_DMA_SEGMENTS && iter->bounced) ||
+			       (state->__size & DMA_IOVA_USE_SWIOTLB),
+			       is_integrity);
+}
+EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_map);
+
+void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
+		enum pci_p2pdma_map_type map, bool is_integrity)
+{
+	trace_block_rq_dma_unmap(req, map, mode,
+				 blk_rq_dma_bytes(req, is_integrity),
+				 is_integrity);
+}
+EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_unmap);
+
+void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
+		bool is_integrity)
+{
+	trace_block_rq_dma_error(req, status, is_integrity);
+}
