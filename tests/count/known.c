@@ -82,19 +82,19 @@ void start_kernel(void)
 }
 
 asm(".text\n"
-    "	.balign 4\n"
-    "	.long 0x1badb002, 0, -0x1badb002\n"
-    ".globl _start\n"
-    "_start:\n"
-    "	mov $stack_top, %esp\n"
-    "	call start_kernel\n"
-    ".section .leave, \"ax\"\n" /* A page of its own: QEMU leaves it in the midst of a block. */
-    "	.balign 4096\n"
-    "leave:\n"
-    "	mov $1, %al\n"
-    "	outb %al, $0xf4\n"
-    ".bss\n"
-    "scratch:\n"
-    "	.skip 4096\n"
-    "stack_top:\n"
-    ".text\n");
+	"	.balign 4\n"
+	"	.long 0x1badb002, 0, -0x1badb002\n"
+	".globl _start\n"
+	"_start:\n"
+	"	mov $stack_top, %esp\n"
+	"	call start_kernel\n"
+	".section .leave, \"ax\"\n" /* A page of its own: QEMU leaves it in the midst of a block. */
+	"	.balign 4096\n"
+	"leave:\n"
+	"	mov $1, %al\n"
+	"	outb %al, $0xf4\n"
+	".bss\n"
+	"scratch:\n"
+	"	.skip 4096\n"
+	"stack_top:\n"
+	".text\n");
