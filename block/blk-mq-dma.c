@@ -51,6 +51,26 @@ static __always_inline void blk_data_iter_init(struct request *req,
 }
 
 /**
+ * blk_rq_dma_bytes - how much there is to map
+ * @req: the request
+ * @is_integrity: its metadata; otherwise its data
+ *
+ * Return: the length in bytes.
+ */
+unsigned int blk_rq_dma_bytes(struct request *req, bool is_integrity)
+{
+	struct bio *bio = req->bio;
+	unsigned int bytes = 0;
+
+	if (!is_integrity)
+		return blk_rq_payload_bytes(req);
+	for_each_bio(bio)
+		bytes += bio_integrity(bio)->bip_iter.bi_size;
+	return bytes;
+}
+EXPORT_SYMBOL_GPL(blk_rq_dma_bytes);
+
+/**
  * blk_rq_map_iter_init - start a walk over the data of a request
  * @req: the request
  * @iter: the walk; blk_map_iter_next() gives the pieces

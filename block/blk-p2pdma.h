@@ -51,21 +51,20 @@ static inline bool bio_same_class(const struct bio *a, const struct bio *b)
 static inline size_t bio_set_class_bvecs(struct bio *bio, size_t size)
 {
 	const struct bio_vec *bv = bio->bi_io_vec;
-	size_t skip = bio->bi_iter.bi_bvec_done;
 	size_t len = 0;
 
 	if (!size)
 		return 0;
 
+	size += bio->bi_iter.bi_bvec_done;
 	bio_set_class(bio, bv->bv_page);
 	do {
 		if (unlikely(!bio_page_in_class(bio, bv->bv_page)))
-			return len;
-		len += bv->bv_len - skip;
-		skip = 0;
+			break;
+		len += bv->bv_len;
 		bv++;
 	} while (len < size);
-	return size;
+	return min(len, size) - bio->bi_iter.bi_bvec_done;
 }
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
