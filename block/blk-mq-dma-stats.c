@@ -40,17 +40,17 @@ struct blk_dma_stats {
 };
 
 static const char *const blk_dma_stat_names[BLK_DMA_NR_STATS] = {
-	[BLK_DMA_STAT_HOST]		= "host",
-	[BLK_DMA_STAT_BUS_ADDR]		= "bus_addr",
-	[BLK_DMA_STAT_HOST_BRIDGE]	= "host_bridge",
-	[BLK_DMA_STAT_UNREACHABLE]	= "unreachable",
-	[BLK_DMA_STAT_LINEAR]		= "linear",
-	[BLK_DMA_STAT_IOVA]		= "iova",
-	[BLK_DMA_STAT_SEGMENTS]		= "segments",
-	[BLK_DMA_STAT_CLASSIFIED]	= "classified",
-	[BLK_DMA_STAT_IOTLB_SYNCS]	= "iotlb_syncs",
-	[BLK_DMA_STAT_BOUNCED]		= "bounced",
-	[BLK_DMA_STAT_FAILED]		= "failed",
+	[BLK_DMA_STAT_HOST] = "host",
+	[BLK_DMA_STAT_BUS_ADDR] = "bus_addr",
+	[BLK_DMA_STAT_HOST_BRIDGE] = "host_bridge",
+	[BLK_DMA_STAT_UNREACHABLE] = "unreachable",
+	[BLK_DMA_STAT_LINEAR] = "linear",
+	[BLK_DMA_STAT_IOVA] = "iova",
+	[BLK_DMA_STAT_SEGMENTS] = "segments",
+	[BLK_DMA_STAT_CLASSIFIED] = "classified",
+	[BLK_DMA_STAT_IOTLB_SYNCS] = "iotlb_syncs",
+	[BLK_DMA_STAT_BOUNCED] = "bounced",
+	[BLK_DMA_STAT_FAILED] = "failed",
 };
 
 /* Held while probes come and go. */
@@ -65,15 +65,16 @@ static struct blk_dma_stats *blk_dma_stats(struct request *req)
 	return stats && READ_ONCE(stats->on) ? stats : NULL;
 }
 
-static void blk_dma_stat_inc(struct blk_dma_stats *stats, enum blk_dma_stat stat)
+static void blk_dma_stat_inc(struct blk_dma_stats *stats,
+			     enum blk_dma_stat stat)
 {
 	atomic64_inc(&stats->count[stat]);
 }
 
 static void blk_dma_probe_map(void *data, struct request *req,
-		enum pci_p2pdma_map_type map, enum blk_dma_mode mode,
-		unsigned int bytes, unsigned int ranges, bool bounced,
-		bool metadata)
+			      enum pci_p2pdma_map_type map,
+			      enum blk_dma_mode mode, unsigned int bytes,
+			      unsigned int ranges, bool bounced, bool metadata)
 {
 	struct blk_dma_stats *stats = blk_dma_stats(req);
 
@@ -111,14 +112,15 @@ static void blk_dma_probe_map(void *data, struct request *req,
 }
 
 static void blk_dma_probe_error(void *data, struct request *req,
-		blk_status_t status, bool metadata)
+				blk_status_t status, bool metadata)
 {
 	struct blk_dma_stats *stats = blk_dma_stats(req);
 
 	if (!stats)
 		return;
 	blk_dma_stat_inc(stats, status == BLK_STS_TARGET ?
-			 BLK_DMA_STAT_UNREACHABLE : BLK_DMA_STAT_FAILED);
+					BLK_DMA_STAT_UNREACHABLE :
+					BLK_DMA_STAT_FAILED);
 }
 
 static int blk_dma_stats_get(void)
@@ -213,8 +215,8 @@ int blk_mq_dma_stats_show(void *data, struct seq_file *m)
  * Context: may sleep.
  * Return: @count or a negative errno.
  */
-ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf,
-		size_t count, loff_t *ppos)
+ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf, size_t count,
+			       loff_t *ppos)
 {
 	bool on;
 	int ret;

@@ -9,8 +9,8 @@ struct seq_file;
 
 #ifdef CONFIG_BLK_DEBUG_FS
 int blk_mq_dma_stats_show(void *data, struct seq_file *m);
-ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf,
-		size_t count, loff_t *ppos);
+ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf, size_t count,
+			       loff_t *ppos);
 void blk_mq_dma_stats_free(struct blk_mq_hw_ctx *hctx);
 #else /* CONFIG_BLK_DEBUG_FS */
 static inline void blk_mq_dma_stats_free(struct blk_mq_hw_ctx *hctx)

@@ -14,7 +14,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_map);
 EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_unmap);
 
 static unsigned int blk_dma_count_ranges(struct request *req,
-		struct blk_dma_iter *iter)
+					 struct blk_dma_iter *iter)
 {
 	struct blk_map_iter walk;
 	unsigned int ranges = 0;
@@ -32,21 +32,22 @@ static unsigned int blk_dma_count_ranges(struct request *req,
 }
 
 void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
-		struct blk_dma_iter *iter)
+			    struct blk_dma_iter *iter)
 {
 	bool is_integrity = iter->iter.is_integrity;
 
 	trace_block_rq_dma_map(req, iter->p2pdma.map, iter->mode,
 			       blk_rq_dma_bytes(req, is_integrity),
 			       blk_dma_count_ranges(req, iter),
-			       (iter->mode == BLK_DMA_SEGMENTS && iter->bounced) ||
-			       (state->__size & DMA_IOVA_USE_SWIOTLB),
+			       (iter->mode == BLK_DMA_SEGMENTS &&
+				iter->bounced) ||
+				       (state->__size & DMA_IOVA_USE_SWIOTLB),
 			       is_integrity);
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_map);
 
 void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
-		enum pci_p2pdma_map_type map, bool is_integrity)
+			      enum pci_p2pdma_map_type map, bool is_integrity)
 {
 	trace_block_rq_dma_unmap(req, map, mode,
 				 blk_rq_dma_bytes(req, is_integrity),
@@ -55,7 +56,7 @@ void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_unmap);
 
 void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
-		bool is_integrity)
+			      bool is_integrity)
 {
 	trace_block_rq_dma_error(req, status, is_integrity);
 }

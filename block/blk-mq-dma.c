@@ -28,7 +28,8 @@ void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec)
 EXPORT_SYMBOL_GPL(__blk_map_iter_cut);
 
 static __always_inline void blk_map_iter_init(struct request *req,
-		struct blk_map_iter *iter, bool is_integrity)
+					      struct blk_map_iter *iter,
+					      bool is_integrity)
 {
 	iter->bio = NULL;
 	iter->left = 0;
@@ -39,7 +40,7 @@ static __always_inline void blk_map_iter_init(struct request *req,
 }
 
 static __always_inline void blk_data_iter_init(struct request *req,
-		struct blk_map_iter *iter)
+					       struct blk_map_iter *iter)
 {
 	blk_map_iter_init(req, iter, false);
 	if (unlikely(req->rq_flags & RQF_SPECIAL_PAYLOAD)) {
@@ -84,7 +85,7 @@ void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter)
 EXPORT_SYMBOL_GPL(blk_rq_map_iter_init);
 
 static bool blk_dma_fail(struct request *req, struct blk_dma_iter *iter,
-		blk_status_t status)
+			 blk_status_t status)
 {
 	iter->status = status;
 	__blk_rq_dma_trace_error(req, status, iter->iter.is_integrity);
@@ -93,7 +94,7 @@ static bool blk_dma_fail(struct request *req, struct blk_dma_iter *iter,
 
 /* What finds no resources is retried; what the device cannot reach is not. */
 static bool blk_dma_map_fail(struct request *req, struct blk_dma_iter *iter,
-		int error)
+			     int error)
 {
 	if (error == -ENOMEM)
 		return blk_dma_fail(req, iter, BLK_STS_RESOURCE);
@@ -107,7 +108,8 @@ static bool blk_dma_map_fail(struct request *req, struct blk_dma_iter *iter,
  * its DMA addresses are physical ones plus @iter->offset.
  */
 static noinline bool blk_dma_classify(struct request *req,
-		struct device *dma_dev, struct blk_dma_iter *iter, bool *linear)
+				      struct device *dma_dev,
+				      struct blk_dma_iter *iter, bool *linear)
 {
 	struct page *page = iter->iter.bvec->bv_page;
 	phys_addr_t last = PFN_PHYS(max_pfn) - 1;
@@ -135,7 +137,7 @@ static noinline bool blk_dma_classify(struct request *req,
  * granules of its own; @iova is the end of the last piece's.
  */
 static dma_addr_t blk_dma_iova_place(struct blk_dma_iter *iter, dma_addr_t iova,
-		phys_addr_t phys)
+				     phys_addr_t phys)
 {
 	return ALIGN(iova, iter->granule) + (phys & (iter->granule - 1));
 }
@@ -161,7 +163,8 @@ static size_t blk_dma_iova_span(struct blk_dma_iter *iter, size_t total)
 }
 
 static int blk_dma_iova_link(struct request *req, struct device *dma_dev,
-		struct dma_iova_state *state, struct blk_dma_iter *iter)
+			     struct dma_iova_state *state,
+			     struct blk_dma_iter *iter)
 {
 	struct blk_map_iter walk = iter->iter;
 	size_t linked = 0, offset;
@@ -172,7 +175,8 @@ static int blk_dma_iova_link(struct request *req, struct device *dma_dev,
 		offset = linked;
 		if (iter->gaps && linked)
 			offset = blk_dma_iova_place(iter, state->addr + linked,
-						    vec.paddr) - state->addr;
+						    vec.paddr) -
+				 state->addr;
 		error = dma_iova_link(dma_dev, state, vec.paddr, offset,
 				      vec.len, rq_dma_dir(req), iter->attrs);
 		if (!error)
@@ -192,7 +196,7 @@ static int blk_dma_iova_link(struct request *req, struct device *dma_dev,
  * IOVAs with gaps it is not known later where one began.
  */
 static bool blk_dma_can_use_iova(struct request *req, struct device *dma_dev,
-		struct blk_dma_iter *iter)
+				 struct blk_dma_iter *iter)
 {
 	unsigned long mask = dma_get_merge_boundary(dma_dev);
 
@@ -229,7 +233,7 @@ static bool blk_dma_iova_next(struct blk_dma_iter *iter)
 }
 
 static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
-		struct blk_dma_iter *iter)
+				 struct blk_dma_iter *iter)
 {
 	struct phys_vec vec;
 
@@ -238,9 +242,9 @@ static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
 	iter->addr = dma_map_phys(dma_dev, vec.paddr, vec.len, rq_dma_dir(req),
 				  iter->attrs);
 	if (dma_mapping_error(dma_dev, iter->addr))
-		return blk_dma_map_fail(req, iter,
-					(iter->attrs & DMA_ATTR_MMIO) ?
-					-EREMOTEIO : -ENOMEM);
+		return blk_dma_map_fail(
+			req, iter,
+			(iter->attrs & DMA_ATTR_MMIO) ? -EREMOTEIO : -ENOMEM);
 	iter->len = vec.len;
 	if (tracepoint_enabled(block_rq_dma_map))
 		iter->bounced |= dma_is_bounced(dma_dev, iter->addr);
@@ -248,7 +252,7 @@ static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
 }
 
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
-		struct blk_dma_iter *iter)
+				struct blk_dma_iter *iter)
 {
 	if (iter->mode == BLK_DMA_IOVA)
 		return blk_dma_iova_next(iter);
@@ -258,8 +262,9 @@ EXPORT_SYMBOL_GPL(__blk_rq_dma_map_iter_next);
 
 /* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
 static noinline bool blk_dma_start_mapped(struct request *req,
-		struct device *dma_dev, struct dma_iova_state *state,
-		struct blk_dma_iter *iter)
+					  struct device *dma_dev,
+					  struct dma_iova_state *state,
+					  struct blk_dma_iter *iter)
 {
 	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
 	size_t total = blk_rq_dma_bytes(req, iter->iter.is_integrity);
@@ -276,20 +281,23 @@ static noinline bool blk_dma_start_mapped(struct request *req,
 		iter->mode = BLK_DMA_IOVA;
 		iter->left = total;
 		/* blk_dma_iova_place() adds the pad of the first piece again */
-		iter->iova = iter->gaps ? ALIGN_DOWN(state->addr, iter->granule)
-					: state->addr;
+		iter->iova = iter->gaps ?
+				     ALIGN_DOWN(state->addr, iter->granule) :
+				     state->addr;
 	}
 	return __blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 
 /* Map @iter->iter, which is not empty, and give the first range. */
 static __always_inline bool blk_dma_start(struct request *req,
-		struct device *dma_dev, struct dma_iova_state *state,
-		struct blk_dma_iter *iter, bool is_p2p)
+					  struct device *dma_dev,
+					  struct dma_iova_state *state,
+					  struct blk_dma_iter *iter,
+					  bool is_p2p)
 {
 	bool linear;
 
-	*state = (struct dma_iova_state) { };
+	*state = (struct dma_iova_state){};
 	iter->p2pdma.mem = NULL;
 	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
 	iter->status = BLK_STS_OK;
@@ -324,12 +332,13 @@ static __always_inline bool blk_dma_start(struct request *req,
  * BLK_STS_RESOURCE if it is worth trying again.
  */
 bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
-		struct dma_iova_state *state, struct blk_dma_iter *iter)
+			       struct dma_iova_state *state,
+			       struct blk_dma_iter *iter)
 {
 	blk_data_iter_init(req, &iter->iter);
 	return blk_dma_start(req, dma_dev, state, iter,
 			     iter->iter.bio &&
-			     (iter->iter.bio->bi_opf & REQ_P2PDMA));
+				     (iter->iter.bio->bi_opf & REQ_P2PDMA));
 }
 EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start);
 
@@ -342,7 +351,7 @@ EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start);
  * Context: any.
  */
 void blk_rq_integrity_map_iter_init(struct request *req,
-		struct blk_map_iter *iter)
+				    struct blk_map_iter *iter)
 {
 	blk_map_iter_init(req, iter, true);
 	blk_map_iter_set_bio(iter, req->bio);
@@ -362,8 +371,9 @@ EXPORT_SYMBOL_GPL(blk_rq_integrity_map_iter_init);
  * Return: as blk_rq_dma_map_iter_start().
  */
 bool blk_rq_integrity_dma_map_iter_start(struct request *req,
-		struct device *dma_dev, struct dma_iova_state *state,
-		struct blk_dma_iter *iter)
+					 struct device *dma_dev,
+					 struct dma_iova_state *state,
+					 struct blk_dma_iter *iter)
 {
 	blk_rq_integrity_map_iter_init(req, &iter->iter);
 	return blk_dma_start(req, dma_dev, state, iter,
@@ -381,7 +391,8 @@ EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start);
  * Return: as blk_rq_dma_map_iter_next().
  */
 bool blk_rq_integrity_dma_map_iter_next(struct request *req,
-		struct device *dma_dev, struct blk_dma_iter *iter)
+					struct device *dma_dev,
+					struct blk_dma_iter *iter)
 {
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }

@@ -21,8 +21,8 @@ DECLARE_TRACEPOINT(block_rq_dma_unmap);
  * @len: bytes
  */
 struct phys_vec {
-	phys_addr_t	paddr;
-	u32		len;
+	phys_addr_t paddr;
+	u32 len;
 };
 
 /**
@@ -33,13 +33,13 @@ struct phys_vec {
  */
 struct blk_map_iter {
 	/* private: */
-	const struct bio_vec	*bvec;	/* the vector that comes next */
-	struct bio		*bio;	/* the bio it is of; NULL for none */
-	unsigned int		left;	/* bytes of the bio still to come */
-	unsigned int		done;	/* bytes of *bvec walked already */
-	unsigned int		max_len; /* bytes in a piece, at most */
-	bool			is_integrity;
-	unsigned long		boundary; /* mask; no piece crosses it */
+	const struct bio_vec *bvec; /* the vector that comes next */
+	struct bio *bio; /* the bio it is of; NULL for none */
+	unsigned int left; /* bytes of the bio still to come */
+	unsigned int done; /* bytes of *bvec walked already */
+	unsigned int max_len; /* bytes in a piece, at most */
+	bool is_integrity;
+	unsigned long boundary; /* mask; no piece crosses it */
 };
 
 /**
@@ -67,67 +67,72 @@ enum blk_dma_mode {
  * On the stack of whoever maps the request. Unmapping does not need it.
  */
 struct blk_dma_iter {
-	dma_addr_t		addr;
-	u32			len;
-	blk_status_t		status;
-	enum blk_dma_mode	mode;
+	dma_addr_t addr;
+	u32 len;
+	blk_status_t status;
+	enum blk_dma_mode mode;
 	struct pci_p2pdma_map_state p2pdma;
 	/* private: */
-	struct blk_map_iter	iter;
-	u64			offset;	/* linear: DMA minus physical address */
-	dma_addr_t		iova;	/* IOVA: where the next range begins */
-	size_t			left;	/* IOVA: bytes from there on */
-	size_t			granule; /* IOVA: bytes that map as one */
-	bool			gaps;	/* IOVA: pieces do not join */
-	bool			bounced; /* segments: one is; set if traced */
-	unsigned long		attrs;	/* DMA_ATTR_ flags of every mapping */
+	struct blk_map_iter iter;
+	u64 offset; /* linear: DMA minus physical address */
+	dma_addr_t iova; /* IOVA: where the next range begins */
+	size_t left; /* IOVA: bytes from there on */
+	size_t granule; /* IOVA: bytes that map as one */
+	bool gaps; /* IOVA: pieces do not join */
+	bool bounced; /* segments: one is; set if traced */
+	unsigned long attrs; /* DMA_ATTR_ flags of every mapping */
 };
 
 bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
-		struct dma_iova_state *state, struct blk_dma_iter *iter);
+			       struct dma_iova_state *state,
+			       struct blk_dma_iter *iter);
 void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
-		struct blk_dma_iter *iter);
+			    struct blk_dma_iter *iter);
 void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
-		enum pci_p2pdma_map_type map, bool is_integrity);
+			      enum pci_p2pdma_map_type map, bool is_integrity);
 void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
-		bool is_integrity);
+			      bool is_integrity);
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
-		struct blk_dma_iter *iter);
+				struct blk_dma_iter *iter);
 void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter);
 unsigned int blk_rq_dma_bytes(struct request *req, bool is_integrity);
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
 bool blk_rq_integrity_dma_map_iter_start(struct request *req,
-		struct device *dma_dev, struct dma_iova_state *state,
-		struct blk_dma_iter *iter);
+					 struct device *dma_dev,
+					 struct dma_iova_state *state,
+					 struct blk_dma_iter *iter);
 bool blk_rq_integrity_dma_map_iter_next(struct request *req,
-		struct device *dma_dev, struct blk_dma_iter *iter);
+					struct device *dma_dev,
+					struct blk_dma_iter *iter);
 void blk_rq_integrity_map_iter_init(struct request *req,
-		struct blk_map_iter *iter);
+				    struct blk_map_iter *iter);
 #else /* CONFIG_BLK_DEV_INTEGRITY */
-static inline bool blk_rq_integrity_dma_map_iter_start(struct request *req,
-		struct device *dma_dev, struct dma_iova_state *state,
-		struct blk_dma_iter *iter)
+static inline bool
+blk_rq_integrity_dma_map_iter_start(struct request *req, struct device *dma_dev,
+				    struct dma_iova_state *state,
+				    struct blk_dma_iter *iter)
 {
 	iter->status = BLK_STS_NOTSUPP;
 	return false;
 }
 
 static inline bool blk_rq_integrity_dma_map_iter_next(struct request *req,
-		struct device *dma_dev, struct blk_dma_iter *iter)
+						      struct device *dma_dev,
+						      struct blk_dma_iter *iter)
 {
 	return false;
 }
 
 static inline void blk_rq_integrity_map_iter_init(struct request *req,
-		struct blk_map_iter *iter)
+						  struct blk_map_iter *iter)
 {
-	*iter = (struct blk_map_iter) { };
+	*iter = (struct blk_map_iter){};
 }
 #endif /* CONFIG_BLK_DEV_INTEGRITY */
 
 static __always_inline void blk_map_iter_set_bio(struct blk_map_iter *iter,
-		struct bio *bio)
+						 struct bio *bio)
 {
 	struct bvec_iter *bi = &bio->bi_iter;
 
@@ -166,7 +171,7 @@ void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec);
  * Return: false at the end of the request.
  */
 static __always_inline bool blk_map_iter_next_bvec(struct blk_map_iter *iter,
-		struct phys_vec *vec)
+						   struct phys_vec *vec)
 {
 	const struct bio_vec *bv;
 
@@ -192,7 +197,7 @@ static __always_inline bool blk_map_iter_next_bvec(struct blk_map_iter *iter,
  * Return: false at the end of the request.
  */
 static __always_inline bool blk_map_iter_next(struct blk_map_iter *iter,
-		struct phys_vec *vec)
+					      struct phys_vec *vec)
 {
 	if (!blk_map_iter_next_bvec(iter, vec))
 		return false;
@@ -259,7 +264,8 @@ blk_rq_dma_linear_next_page(struct blk_dma_iter *iter)
  * unmap the ranges mapped so far.
  */
 static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
-		struct device *dma_dev, struct blk_dma_iter *iter)
+						     struct device *dma_dev,
+						     struct blk_dma_iter *iter)
 {
 	struct phys_vec vec;
 
@@ -281,7 +287,8 @@ static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
  * Context: any. Free while nobody traces or counts.
  */
 static __always_inline void blk_rq_dma_trace_map(struct request *req,
-		struct dma_iova_state *state, struct blk_dma_iter *iter)
+						 struct dma_iova_state *state,
+						 struct blk_dma_iter *iter)
 {
 	if (tracepoint_enabled(block_rq_dma_map))
 		__blk_rq_dma_trace_map(req, state, iter);
@@ -297,8 +304,9 @@ static __always_inline void blk_rq_dma_trace_map(struct request *req,
  * Context: any. Free while nobody traces.
  */
 static __always_inline void blk_rq_dma_trace_unmap(struct request *req,
-		enum blk_dma_mode mode, enum pci_p2pdma_map_type map,
-		bool is_integrity)
+						   enum blk_dma_mode mode,
+						   enum pci_p2pdma_map_type map,
+						   bool is_integrity)
 {
 	if (tracepoint_enabled(block_rq_dma_unmap))
 		__blk_rq_dma_trace_unmap(req, mode, map, is_integrity);
@@ -328,9 +336,10 @@ static inline bool blk_rq_dma_map_coalesce(struct dma_iova_state *state)
  * Return: true if nothing is left to do. False if the caller has to call
  * dma_unmap_phys() for each range.
  */
-static inline bool blk_rq_dma_unmap(struct request *req,
-		struct device *dma_dev, struct dma_iova_state *state,
-		size_t mapped_len, enum pci_p2pdma_map_type map)
+static inline bool blk_rq_dma_unmap(struct request *req, struct device *dma_dev,
+				    struct dma_iova_state *state,
+				    size_t mapped_len,
+				    enum pci_p2pdma_map_type map)
 {
 	if (map == PCI_P2PDMA_MAP_BUS_ADDR)
 		return true;
@@ -338,7 +347,8 @@ static inline bool blk_rq_dma_unmap(struct request *req,
 		dma_iova_destroy(dma_dev, state, dma_iova_size(state),
 				 rq_dma_dir(req),
 				 map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ?
-				 DMA_ATTR_MMIO : 0);
+					 DMA_ATTR_MMIO :
+					 0);
 		return true;
 	}
 	return !dma_need_unmap(dma_dev);

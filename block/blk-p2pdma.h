@@ -27,7 +27,7 @@ static inline void bio_set_class(struct bio *bio, const struct page *page)
 
 /* Whether @page is of the class of @bio, which has a page already. */
 static inline bool bio_page_in_class(const struct bio *bio,
-		const struct page *page)
+				     const struct page *page)
 {
 	if (likely(!is_pci_p2pdma_page(page)))
 		return !(bio->bi_opf & REQ_P2PDMA);
@@ -70,7 +70,7 @@ static inline size_t bio_set_class_bvecs(struct bio *bio, size_t size)
 #ifdef CONFIG_BLK_DEV_INTEGRITY
 /* Whether @page is of the class of @bip, which has a page already. */
 static inline bool bip_page_in_class(const struct bio_integrity_payload *bip,
-		const struct page *page)
+				     const struct page *page)
 {
 	if (likely(!is_pci_p2pdma_page(page)))
 		return !(bip->bip_flags & BIP_P2PDMA);
@@ -80,7 +80,7 @@ static inline bool bip_page_in_class(const struct bio_integrity_payload *bip,
 
 /* Whether two payloads with the same flags are of one class. */
 static inline bool bip_same_class(const struct bio_integrity_payload *a,
-		const struct bio_integrity_payload *b)
+				  const struct bio_integrity_payload *b)
 {
 	if (likely(!(a->bip_flags & BIP_P2PDMA)))
 		return true;

@@ -50,6 +50,7 @@ TRACE_DEFINE_ENUM(PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_map,
+
 	TP_PROTO(struct request *rq, enum pci_p2pdma_map_type map,
 		 enum blk_dma_mode mode, unsigned int bytes,
 		 unsigned int ranges, bool bounced, bool metadata),
@@ -94,6 +95,7 @@ TRACE_EVENT(block_rq_dma_map,
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_unmap,
+
 	TP_PROTO(struct request *rq, enum pci_p2pdma_map_type map,
 		 enum blk_dma_mode mode, unsigned int bytes, bool metadata),
 	TP_ARGS(rq, map, mode, bytes, metadata),
@@ -131,6 +133,7 @@ TRACE_EVENT(block_rq_dma_unmap,
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_error,
+
 	TP_PROTO(struct request *rq, blk_status_t status, bool metadata),
 	TP_ARGS(rq, status, metadata),
 

@@ -10,7 +10,7 @@
  */
 #include "pci-dma.h"
 
-#define NVME_PAGE_MASK	(NVME_CTRL_PAGE_SIZE - 1)
+#define NVME_PAGE_MASK (NVME_CTRL_PAGE_SIZE - 1)
 
 /**
  * nvme_dma_create_pools - create the pools of descriptor lists
@@ -22,7 +22,7 @@
  * Return: 0, or -ENOMEM.
  */
 int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
-		size_t small_align)
+			  size_t small_align)
 {
 	dma->dev = dev;
 	dma->page_pool = dma_pool_create("prp list page", dev,
@@ -54,7 +54,7 @@ void nvme_dma_destroy_pools(struct nvme_dma *dma)
 
 /* Allocate the first list, of @size bytes at most. */
 static void *nvme_alloc_list(struct nvme_dma *dma, struct nvme_iod *iod,
-		size_t size)
+			     size_t size)
 {
 	struct dma_pool *pool = dma->page_pool;
 
@@ -70,7 +70,7 @@ static void *nvme_alloc_list(struct nvme_dma *dma, struct nvme_iod *iod,
 
 /* Let another PRP list follow @prps, which is full. */
 static __le64 *nvme_chain_list(struct nvme_dma *dma, struct nvme_iod *iod,
-		__le64 *prps)
+			       __le64 *prps)
 {
 	dma_addr_t list_dma;
 	__le64 *list;
@@ -107,8 +107,9 @@ static void nvme_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
 }
 
 static __always_inline bool nvme_next_range(struct nvme_dma *dma,
-		struct request *req, struct blk_dma_iter *iter,
-		const bool linear)
+					    struct request *req,
+					    struct blk_dma_iter *iter,
+					    const bool linear)
 {
 	if (linear)
 		return blk_rq_dma_linear_next(iter);
@@ -121,7 +122,7 @@ static __always_inline bool nvme_next_range(struct nvme_dma *dma,
  */
 static __always_inline unsigned int
 nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
-		dma_addr_t *addr, unsigned int *left)
+		     dma_addr_t *addr, unsigned int *left)
 {
 	unsigned int i = 0;
 
@@ -144,13 +145,16 @@ nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
  * to the bytes that no range was taken for.
  */
 static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
-		struct request *req, struct blk_dma_iter *iter,
-		unsigned int *todo, const bool linear)
+						    struct request *req,
+						    struct blk_dma_iter *iter,
+						    unsigned int *todo,
+						    const bool linear)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
 	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
-	unsigned int first = NVME_CTRL_PAGE_SIZE - (iter->addr & NVME_PAGE_MASK);
+	unsigned int first =
+		NVME_CTRL_PAGE_SIZE - (iter->addr & NVME_PAGE_MASK);
 	blk_status_t status = BLK_STS_IOERR;
 	dma_addr_t addr = iter->addr;
 	u32 len = iter->len;
@@ -181,8 +185,9 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 		return BLK_STS_OK;
 	}
 
-	prps = nvme_alloc_list(dma, iod, sizeof(*prps) *
-			DIV_ROUND_UP(len + left, NVME_CTRL_PAGE_SIZE));
+	prps = nvme_alloc_list(
+		dma, iod,
+		sizeof(*prps) * DIV_ROUND_UP(len + left, NVME_CTRL_PAGE_SIZE));
 	if (!prps)
 		goto no_list;
 	dptr->prp2 = cpu_to_le64(iod->list_dma);
@@ -226,23 +231,24 @@ no_list:
 	status = BLK_STS_RESOURCE;
 	goto out;
 bad_range:
-	WARN_ONCE(1, "%s: PRPs cannot describe the data\n",
-		  dev_name(dma->dev));
+	WARN_ONCE(1, "%s: PRPs cannot describe the data\n", dev_name(dma->dev));
 out:
 	*todo = left;
 	return status;
 }
 
 static noinline blk_status_t nvme_write_prps_mapped(struct nvme_dma *dma,
-		struct request *req, struct blk_dma_iter *iter,
-		unsigned int *todo)
+						    struct request *req,
+						    struct blk_dma_iter *iter,
+						    unsigned int *todo)
 {
 	return nvme_write_prps(dma, req, iter, todo, false);
 }
 
 static blk_status_t nvme_write_prps_linear(struct nvme_dma *dma,
-		struct request *req, struct blk_dma_iter *iter,
-		unsigned int *todo)
+					   struct request *req,
+					   struct blk_dma_iter *iter,
+					   unsigned int *todo)
 {
 	struct blk_dma_iter local = *iter;
 
@@ -260,7 +266,7 @@ static blk_status_t nvme_write_prps_linear(struct nvme_dma *dma,
  * mapped any more, and BLK_STS_RESOURCE means that it is worth trying again.
  */
 blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
-		struct blk_dma_iter *iter)
+			       struct blk_dma_iter *iter)
 {
 	unsigned int todo = 0;
 	blk_status_t status;
@@ -278,9 +284,9 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
 }
 
 static void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
-		struct blk_dma_iter *iter)
+			      struct blk_dma_iter *iter)
 {
-	*desc = (struct nvme_sgl_desc) {
+	*desc = (struct nvme_sgl_desc){
 		.addr = cpu_to_le64(iter->addr),
 		.length = cpu_to_le32(iter->len),
 		.type = NVME_SGL_FMT_DATA_DESC << 4,
@@ -288,9 +294,9 @@ static void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
 }
 
 static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
-		dma_addr_t list_dma, unsigned int entries)
+				 dma_addr_t list_dma, unsigned int entries)
 {
-	*desc = (struct nvme_sgl_desc) {
+	*desc = (struct nvme_sgl_desc){
 		.addr = cpu_to_le64(list_dma),
 		.length = cpu_to_le32(entries * sizeof(*desc)),
 		.type = NVME_SGL_FMT_LAST_SEG_DESC << 4,
@@ -299,7 +305,7 @@ static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
 
 /* Join a range to the one before it, unless unmapping has to tell them apart. */
 static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
-		struct blk_dma_iter *iter)
+			    struct blk_dma_iter *iter)
 {
 	u32 len = le32_to_cpu(desc->length);
 
@@ -316,7 +322,7 @@ static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
  * to fit before its range is mapped.
  */
 static bool nvme_sgl_has_room(struct blk_dma_iter *iter, unsigned int used,
-		unsigned int max)
+			      unsigned int max)
 {
 	return !WARN_ON_ONCE(used == max && iter->mode != BLK_DMA_LINEAR);
 }
@@ -331,7 +337,7 @@ static bool nvme_sgl_has_room(struct blk_dma_iter *iter, unsigned int used,
  * Return: as nvme_dma_set_prps().
  */
 blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
-		struct blk_dma_iter *iter)
+			      struct blk_dma_iter *iter)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	unsigned int max = blk_rq_nr_phys_segments(req);
@@ -388,7 +394,7 @@ unmap:
  * @index ranges before it.
  */
 static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
-		unsigned int offset)
+				 unsigned int offset)
 {
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
 	struct nvme_sgl_desc *descs = iod->lists[0];
@@ -400,7 +406,7 @@ static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
 						   dptr->sgl.addr);
 
 	page = ((le64_to_cpu(dptr->prp1) & NVME_PAGE_MASK) + offset) /
-		NVME_CTRL_PAGE_SIZE;
+	       NVME_CTRL_PAGE_SIZE;
 	if (!offset)
 		return le64_to_cpu(dptr->prp1);
 	if (!iod->nr_lists)
@@ -419,7 +425,7 @@ static unsigned long nvme_dma_attrs(enum pci_p2pdma_map_type map)
 }
 
 static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
-		unsigned int mapped)
+				     unsigned int mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	unsigned int offset = 0, index = 0;
@@ -437,7 +443,7 @@ static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
 
 /* The slow part of nvme_dma_unmap_data(): @mapped bytes of the data. */
 void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
-		unsigned int mapped)
+			   unsigned int mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
@@ -461,9 +467,9 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
  * A list of its own: a segment descriptor and the data descriptors it leads to,
  * or one data descriptor. Sets *@mapped to the bytes that ranges were taken for.
  */
-static blk_status_t nvme_set_meta_sgl(struct nvme_dma *dma,
-		struct request *req, struct blk_dma_iter *iter,
-		unsigned int *mapped)
+static blk_status_t nvme_set_meta_sgl(struct nvme_dma *dma, struct request *req,
+				      struct blk_dma_iter *iter,
+				      unsigned int *mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	unsigned int total = blk_rq_dma_bytes(req, true);
@@ -499,7 +505,7 @@ static blk_status_t nvme_set_meta_sgl(struct nvme_dma *dma,
 }
 
 static void nvme_unmap_meta_segments(struct nvme_dma *dma, struct request *req,
-		unsigned int mapped)
+				     unsigned int mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	unsigned int offset = 0, i = 1;
@@ -518,7 +524,7 @@ static void nvme_unmap_meta_segments(struct nvme_dma *dma, struct request *req,
 }
 
 static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
-		unsigned int mapped)
+				unsigned int mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
@@ -557,15 +563,15 @@ void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req)
  * it is mapped.
  */
 blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
-		bool use_sgl)
+				   bool use_sgl)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	struct blk_dma_iter iter;
 	unsigned int mapped;
 	blk_status_t status = BLK_STS_OK;
 
-	if (!blk_rq_integrity_dma_map_iter_start(req, dma->dev,
-						 &iod->meta_iova, &iter))
+	if (!blk_rq_integrity_dma_map_iter_start(req, dma->dev, &iod->meta_iova,
+						 &iter))
 		return iter.status;
 
 	iod->meta_mode = iter.mode;

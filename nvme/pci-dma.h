@@ -10,16 +10,16 @@
 
 #include "nvme.h"
 
-#define NVME_SGES_PER_PAGE	(NVME_CTRL_PAGE_SIZE / sizeof(struct nvme_sgl_desc))
-#define NVME_PRPS_PER_PAGE	(NVME_CTRL_PAGE_SIZE / sizeof(__le64))
+#define NVME_SGES_PER_PAGE (NVME_CTRL_PAGE_SIZE / sizeof(struct nvme_sgl_desc))
+#define NVME_PRPS_PER_PAGE (NVME_CTRL_PAGE_SIZE / sizeof(__le64))
 
 /* A descriptor list of this many bytes comes from a pool of its own. */
-#define NVME_SMALL_LIST_SIZE	256
+#define NVME_SMALL_LIST_SIZE 256
 
-#define NVME_MAX_KB_SZ		8192
-#define NVME_MAX_SEGS		NVME_SGES_PER_PAGE
-#define NVME_MAX_META_SEGS	15
-#define NVME_MAX_LISTS		5
+#define NVME_MAX_KB_SZ 8192
+#define NVME_MAX_SEGS NVME_SGES_PER_PAGE
+#define NVME_MAX_META_SEGS 15
+#define NVME_MAX_LISTS 5
 
 /**
  * struct nvme_dma - what mapping needs of a controller
@@ -73,21 +73,21 @@ struct nvme_iod {
 };
 
 int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
-		size_t small_align);
+			  size_t small_align);
 void nvme_dma_destroy_pools(struct nvme_dma *dma);
 
 blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
-		struct blk_dma_iter *iter);
+			       struct blk_dma_iter *iter);
 blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
-		struct blk_dma_iter *iter);
+			      struct blk_dma_iter *iter);
 blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
-		bool use_sgl);
+				   bool use_sgl);
 void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
-		unsigned int mapped);
+			   unsigned int mapped);
 void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req);
 
 static inline void nvme_iod_set_mode(struct nvme_iod *iod,
-		struct blk_dma_iter *iter, bool use_sgl)
+				     struct blk_dma_iter *iter, bool use_sgl)
 {
 	iod->data_mode = iter->mode;
 	iod->data_map = iter->p2pdma.map;
@@ -103,11 +103,11 @@ static inline void nvme_iod_set_mode(struct nvme_iod *iod,
  * Return: true if nvme_dma_set_two_prps() will do.
  */
 static inline bool nvme_dma_fits_prps(struct request *req,
-		struct blk_dma_iter *iter)
+				      struct blk_dma_iter *iter)
 {
 	return iter->len == blk_rq_payload_bytes(req) &&
 	       (iter->addr & (NVME_CTRL_PAGE_SIZE - 1)) + iter->len <=
-		NVME_CTRL_PAGE_SIZE * 2;
+		       NVME_CTRL_PAGE_SIZE * 2;
 }
 
 /**
@@ -118,12 +118,12 @@ static inline bool nvme_dma_fits_prps(struct request *req,
  * Context: any. Undo with nvme_dma_unmap_data().
  */
 static inline void nvme_dma_set_two_prps(struct request *req,
-		struct blk_dma_iter *iter)
+					 struct blk_dma_iter *iter)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
-	unsigned int first = NVME_CTRL_PAGE_SIZE -
-			     (iter->addr & (NVME_CTRL_PAGE_SIZE - 1));
+	unsigned int first =
+		NVME_CTRL_PAGE_SIZE - (iter->addr & (NVME_CTRL_PAGE_SIZE - 1));
 
 	nvme_iod_set_mode(iod, iter, false);
 	dptr->prp1 = cpu_to_le64(iter->addr);
@@ -138,7 +138,7 @@ static inline void nvme_dma_set_two_prps(struct request *req,
  * Context: any.
  */
 static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
-		struct request *req)
+				       struct request *req)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
@@ -155,7 +155,7 @@ static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
  * Context: any.
  */
 static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
-		struct request *req)
+					   struct request *req)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 

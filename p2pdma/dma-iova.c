@@ -32,14 +32,14 @@
  * for each piece.
  */
 bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t size)
+			phys_addr_t phys, size_t size)
 {
 	struct iommu_domain *domain;
 	struct iova_domain *iovad;
 	dma_addr_t iova;
 	size_t pad;
 
-	*state = (struct dma_iova_state) { };
+	*state = (struct dma_iova_state){};
 	if (!use_dma_iommu(dev))
 		return false;
 	if (WARN_ON_ONCE(!size || size > SSIZE_MAX))
@@ -67,7 +67,8 @@ bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
 EXPORT_SYMBOL_GPL(dma_iova_try_alloc);
 
 static void dma_iova_free_range(struct iommu_domain *domain,
-		struct dma_iova_state *state, struct iommu_iotlb_gather *gather)
+				struct dma_iova_state *state,
+				struct iommu_iotlb_gather *gather)
 {
 	struct iova_domain *iovad = iommu_dma_iovad(domain);
 	size_t pad = iova_offset(iovad, state->addr);
@@ -75,7 +76,7 @@ static void dma_iova_free_range(struct iommu_domain *domain,
 	iommu_dma_free_iova(domain, state->addr - pad,
 			    iova_align(iovad, dma_iova_size(state) + pad),
 			    gather);
-	*state = (struct dma_iova_state) { };
+	*state = (struct dma_iova_state){};
 }
 
 /**
@@ -92,7 +93,7 @@ void dma_iova_free(struct device *dev, struct dma_iova_state *state)
 EXPORT_SYMBOL_GPL(dma_iova_free);
 
 static bool dma_iova_bounces(struct device *dev, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+			     enum dma_data_direction dir, unsigned long attrs)
 {
 	return !(attrs & DMA_ATTR_MMIO) && dev_use_swiotlb(dev, size, dir);
 }
@@ -116,7 +117,7 @@ bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir)
 EXPORT_SYMBOL_GPL(dma_iova_can_bounce);
 
 static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
-		unsigned long attrs)
+			     unsigned long attrs)
 {
 	if (attrs & DMA_ATTR_MMIO)
 		return dma_info_to_prot(dir, false, attrs) | IOMMU_MMIO;
@@ -125,7 +126,8 @@ static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
 
 /* Map whole granules around @phys at @addr. Both have the same pad. */
 static int dma_iova_map(struct device *dev, dma_addr_t addr, phys_addr_t phys,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+			size_t size, enum dma_data_direction dir,
+			unsigned long attrs)
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	struct iova_domain *iovad = iommu_dma_iovad(domain);
@@ -152,8 +154,8 @@ static int dma_iova_map(struct device *dev, dma_addr_t addr, phys_addr_t phys,
 
 /* Map @size bytes at @phys from a copy: they share a granule with others. */
 static int dma_iova_map_bounce(struct device *dev, dma_addr_t addr,
-		phys_addr_t phys, size_t size, enum dma_data_direction dir,
-		unsigned long attrs)
+			       phys_addr_t phys, size_t size,
+			       enum dma_data_direction dir, unsigned long attrs)
 {
 	phys_addr_t bounce = iommu_dma_map_swiotlb(dev, phys, size, dir, attrs);
 	int ret;
@@ -179,10 +181,10 @@ struct dma_iova_pieces {
 };
 
 static struct dma_iova_pieces dma_iova_split(struct iova_domain *iovad,
-		dma_addr_t addr, size_t size)
+					     dma_addr_t addr, size_t size)
 {
 	size_t pad = iova_offset(iovad, addr);
-	struct dma_iova_pieces p = { };
+	struct dma_iova_pieces p = {};
 
 	if (pad)
 		p.head = min(size, iovad->granule - pad);
@@ -192,8 +194,8 @@ static struct dma_iova_pieces dma_iova_split(struct iova_domain *iovad,
 }
 
 static void dma_iova_sync_for_cpu(struct device *dev,
-		struct iommu_domain *domain, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir)
+				  struct iommu_domain *domain, dma_addr_t addr,
+				  size_t size, enum dma_data_direction dir)
 {
 	struct iova_domain *iovad = iommu_dma_iovad(domain);
 
@@ -210,7 +212,7 @@ static void dma_iova_sync_for_cpu(struct device *dev,
 
 /* Copy back and release a bounce buffer, if @phys is in one. */
 static void dma_iova_unbounce(struct device *dev, phys_addr_t phys, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+			      enum dma_data_direction dir, unsigned long attrs)
 {
 	if (size)
 		swiotlb_tbl_unmap_single(dev, phys, size, dir, attrs);
@@ -223,14 +225,14 @@ static void dma_iova_unbounce(struct device *dev, phys_addr_t phys, size_t size,
  * queue that is never certain, and the DMA API accepts it.
  */
 static void dma_iova_unmap(struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir, unsigned long attrs,
-		struct dma_iova_state *free, bool bounced)
+			   enum dma_data_direction dir, unsigned long attrs,
+			   struct dma_iova_state *free, bool bounced)
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	struct iova_domain *iovad = iommu_dma_iovad(domain);
 	size_t pad = iova_offset(iovad, addr);
 	phys_addr_t head = 0, tail = 0;
-	struct dma_iova_pieces p = { };
+	struct dma_iova_pieces p = {};
 	struct iommu_iotlb_gather gather;
 	size_t unmapped;
 
@@ -248,7 +250,8 @@ static void dma_iova_unmap(struct device *dev, dma_addr_t addr, size_t size,
 
 	iommu_dma_gather_init(domain, &gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */
-	gather.queued &= free != NULL;
+	if (!free)
+		gather.queued = false;
 
 	unmapped = iommu_unmap_fast(domain, addr - pad,
 				    iova_align(iovad, size + pad), &gather);
@@ -264,8 +267,10 @@ static void dma_iova_unmap(struct device *dev, dma_addr_t addr, size_t size,
 }
 
 static int dma_iova_link_bounce(struct device *dev,
-		struct dma_iova_state *state, phys_addr_t phys, dma_addr_t addr,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+				struct dma_iova_state *state, phys_addr_t phys,
+				dma_addr_t addr, size_t size,
+				enum dma_data_direction dir,
+				unsigned long attrs)
 {
 	struct iova_domain *iovad = iommu_dma_iovad(iommu_get_dma_domain(dev));
 	struct dma_iova_pieces p = dma_iova_split(iovad, addr, size);
@@ -321,8 +326,8 @@ unwind:
  * before stays: end with dma_iova_destroy().
  */
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t offset, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+		  phys_addr_t phys, size_t offset, size_t size,
+		  enum dma_data_direction dir, unsigned long attrs)
 {
 	dma_addr_t addr = state->addr + offset;
 	struct iova_domain *iovad;
@@ -351,14 +356,15 @@ EXPORT_SYMBOL_GPL(dma_iova_link);
  * Return: 0, or a negative errno. The mappings stay: dma_iova_destroy() them.
  */
 int dma_iova_sync(struct device *dev, struct dma_iova_state *state,
-		size_t offset, size_t size)
+		  size_t offset, size_t size)
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	struct iova_domain *iovad = iommu_dma_iovad(domain);
 	dma_addr_t addr = state->addr + offset;
 	size_t pad = iova_offset(iovad, addr);
 
-	return iommu_sync_map(domain, addr - pad, iova_align(iovad, size + pad));
+	return iommu_sync_map(domain, addr - pad,
+			      iova_align(iovad, size + pad));
 }
 EXPORT_SYMBOL_GPL(dma_iova_sync);
 
@@ -376,8 +382,8 @@ EXPORT_SYMBOL_GPL(dma_iova_sync);
  * Context: any.
  */
 void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
-		size_t offset, size_t size, enum dma_data_direction dir,
-		unsigned long attrs)
+		     size_t offset, size_t size, enum dma_data_direction dir,
+		     unsigned long attrs)
 {
 	dma_iova_unmap(dev, state->addr + offset, size, dir, attrs, NULL,
 		       state->__size & DMA_IOVA_USE_SWIOTLB);
@@ -396,8 +402,8 @@ EXPORT_SYMBOL_GPL(dma_iova_unlink);
  * Context: any.
  */
 void dma_iova_destroy(struct device *dev, struct dma_iova_state *state,
-		size_t mapped_len, enum dma_data_direction dir,
-		unsigned long attrs)
+		      size_t mapped_len, enum dma_data_direction dir,
+		      unsigned long attrs)
 {
 	if (!mapped_len) {
 		dma_iova_free(dev, state);

@@ -8,6 +8,7 @@
 #ifndef _LINUX_DMA_IOVA_H
 #define _LINUX_DMA_IOVA_H
 
+#include <linux/bits.h>
 #include <linux/dma-direction.h>
 #include <linux/types.h>
 
@@ -17,10 +18,10 @@ struct device;
  * DMA_ATTR_MMIO: the memory is a device's, such as a PCI BAR. It is mapped
  * without CPU cache maintenance and never bounced. Unmap with it too.
  */
-#define DMA_ATTR_MMIO			(1UL << 10)
+#define DMA_ATTR_MMIO BIT(10)
 
 /* In dma_iova_state.__size: some of the range is in bounce buffers. */
-#define DMA_IOVA_USE_SWIOTLB		(1ULL << 63)
+#define DMA_IOVA_USE_SWIOTLB BIT_ULL(63)
 
 /**
  * struct dma_iova_state - one allocated range of IOVAs
@@ -60,19 +61,19 @@ static inline bool dma_use_iova(struct dma_iova_state *state)
 }
 
 bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t size);
+			phys_addr_t phys, size_t size);
 void dma_iova_free(struct device *dev, struct dma_iova_state *state);
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t offset, size_t size,
-		enum dma_data_direction dir, unsigned long attrs);
+		  phys_addr_t phys, size_t offset, size_t size,
+		  enum dma_data_direction dir, unsigned long attrs);
 int dma_iova_sync(struct device *dev, struct dma_iova_state *state,
-		size_t offset, size_t size);
+		  size_t offset, size_t size);
 void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
-		size_t offset, size_t size, enum dma_data_direction dir,
-		unsigned long attrs);
+		     size_t offset, size_t size, enum dma_data_direction dir,
+		     unsigned long attrs);
 void dma_iova_destroy(struct device *dev, struct dma_iova_state *state,
-		size_t mapped_len, enum dma_data_direction dir,
-		unsigned long attrs);
+		      size_t mapped_len, enum dma_data_direction dir,
+		      unsigned long attrs);
 bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir);
 #else /* CONFIG_IOMMU_DMA */
 static inline bool dma_use_iova(struct dma_iova_state *state)
@@ -81,43 +82,50 @@ static inline bool dma_use_iova(struct dma_iova_state *state)
 }
 
 static inline bool dma_iova_try_alloc(struct device *dev,
-		struct dma_iova_state *state, phys_addr_t phys, size_t size)
+				      struct dma_iova_state *state,
+				      phys_addr_t phys, size_t size)
 {
 	return false;
 }
 
 static inline void dma_iova_free(struct device *dev,
-		struct dma_iova_state *state)
+				 struct dma_iova_state *state)
 {
 }
 
 static inline int dma_iova_link(struct device *dev,
-		struct dma_iova_state *state, phys_addr_t phys, size_t offset,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+				struct dma_iova_state *state, phys_addr_t phys,
+				size_t offset, size_t size,
+				enum dma_data_direction dir,
+				unsigned long attrs)
 {
 	return -EOPNOTSUPP;
 }
 
 static inline int dma_iova_sync(struct device *dev,
-		struct dma_iova_state *state, size_t offset, size_t size)
+				struct dma_iova_state *state, size_t offset,
+				size_t size)
 {
 	return -EOPNOTSUPP;
 }
 
 static inline void dma_iova_unlink(struct device *dev,
-		struct dma_iova_state *state, size_t offset, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+				   struct dma_iova_state *state, size_t offset,
+				   size_t size, enum dma_data_direction dir,
+				   unsigned long attrs)
 {
 }
 
 static inline void dma_iova_destroy(struct device *dev,
-		struct dma_iova_state *state, size_t mapped_len,
-		enum dma_data_direction dir, unsigned long attrs)
+				    struct dma_iova_state *state,
+				    size_t mapped_len,
+				    enum dma_data_direction dir,
+				    unsigned long attrs)
 {
 }
 
 static inline bool dma_iova_can_bounce(struct device *dev,
-		enum dma_data_direction dir)
+				       enum dma_data_direction dir)
 {
 	return false;
 }
@@ -126,12 +134,11 @@ static inline bool dma_iova_can_bounce(struct device *dev,
 #ifdef CONFIG_HAS_DMA
 bool dma_need_unmap(struct device *dev);
 bool dma_is_bounced(struct device *dev, dma_addr_t addr);
-bool dma_linear_offset(struct device *dev, phys_addr_t last,
-		u64 *offset);
+bool dma_linear_offset(struct device *dev, phys_addr_t last, u64 *offset);
 dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
-		enum dma_data_direction dir, unsigned long attrs);
+			enum dma_data_direction dir, unsigned long attrs);
 void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir, unsigned long attrs);
+		    enum dma_data_direction dir, unsigned long attrs);
 #else /* CONFIG_HAS_DMA */
 static inline bool dma_need_unmap(struct device *dev)
 {
@@ -144,19 +151,21 @@ static inline bool dma_is_bounced(struct device *dev, dma_addr_t addr)
 }
 
 static inline bool dma_linear_offset(struct device *dev, phys_addr_t last,
-		u64 *offset)
+				     u64 *offset)
 {
 	return false;
 }
 
 static inline dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+				      size_t size, enum dma_data_direction dir,
+				      unsigned long attrs)
 {
 	return ~(dma_addr_t)0;
 }
 
 static inline void dma_unmap_phys(struct device *dev, dma_addr_t addr,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+				  size_t size, enum dma_data_direction dir,
+				  unsigned long attrs)
 {
 }
 #endif /* CONFIG_HAS_DMA */

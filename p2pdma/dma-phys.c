@@ -110,7 +110,8 @@ EXPORT_SYMBOL_GPL(dma_is_bounced);
 
 /* Map memory that is a device's: never bounced, never in a CPU cache. */
 static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+				    size_t size, enum dma_data_direction dir,
+				    unsigned long attrs)
 {
 	dma_addr_t addr;
 
@@ -138,7 +139,7 @@ static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
  * dma_mapping_error()). End with dma_unmap_phys() and the same attributes.
  */
 dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+			enum dma_data_direction dir, unsigned long attrs)
 {
 	if (attrs & DMA_ATTR_MMIO)
 		return dma_map_phys_mmio(dev, phys, size, dir, attrs);
@@ -158,7 +159,7 @@ EXPORT_SYMBOL_GPL(dma_map_phys);
  * Context: any.
  */
 void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+		    enum dma_data_direction dir, unsigned long attrs)
 {
 	if (!(attrs & DMA_ATTR_MMIO))
 		dma_unmap_page_attrs(dev, addr, size, dir, attrs);
