@@ -79,7 +79,7 @@ EXPORT_SYMBOL_GPL(dma_linear_offset);
  */
 bool dma_need_unmap(struct device *dev)
 {
-	return !dma_is_direct(dev) || !dev->dma_skip_sync ||
+	return !dma_is_direct(dev) || dma_dev_need_sync(dev) ||
 	       dma_mappings_watched();
 }
 EXPORT_SYMBOL_GPL(dma_need_unmap);
@@ -99,7 +99,7 @@ bool dma_is_bounced(struct device *dev, dma_addr_t addr)
 	phys_addr_t phys;
 
 	if (use_dma_iommu(dev))
-		phys = iommu_iova_to_phys(iommu_get_dma_domain(dev), addr);
+		phys = iommu_iova_to_phys(iommu_get_domain_for_dev(dev), addr);
 	else if (dma_is_direct(dev))
 		phys = dma_to_phys(dev, addr);
 	else
