@@ -44,6 +44,10 @@ patched: tree
 mainline: deps ## fetch and build Debian's newest kernel as a third arm
 	scripts/kernel mainline
 
+.PHONY: modules
+modules: stock patched
+	scripts/modules
+
 .PHONY: initramfs
 initramfs: deps
 	scripts/initramfs
@@ -53,7 +57,7 @@ count: deps
 	scripts/count/build
 
 .PHONY: test
-test: stock patched initramfs count ## run the tests
+test: stock patched modules initramfs count ## run the tests
 	scripts/test
 
 .PHONY: check

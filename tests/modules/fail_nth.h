@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Let one call of a kernel function fail without running it, on any x86-64
+ * kernel with kprobes.
+ */
+#ifndef FAIL_NTH_H
+#define FAIL_NTH_H
+
+#include <linux/atomic.h>
+#include <linux/kprobes.h>
+#include <linux/ptrace.h>
+
+/*
+ * @nth: the call that fails, counted from 1 at fail_nth_start(); 0 for all
+ * @value: what it returns
+ */
+struct fail_nth {
+	struct kprobe probe;
+	unsigned int nth;
+	long value;
+	atomic_t calls;
+};
+
+static int fail_nth_call(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct fail_nth *fail = container_of(probe, struct fail_nth, probe);
+	unsigned int call = atomic_inc_return(&fail->calls);
+
+	if (fail->nth && call != fail->nth)
+		return 0;
+	regs_set_return_value(regs, fail->value);
+	regs->ip = *(unsigned long *)regs->sp;
+	regs->sp += sizeof(unsigned long);
+	return 1;
+}
+
+/* Keeps the probe from being optimised to a jump, which could not skip the call. */
+static void fail_nth_after(struct kprobe *probe, struct pt_regs *regs,
+			   unsigned long flags)
+{
+}
+
+static inline int fail_nth_start(struct fail_nth *fail, const char *function)
+{
+	fail->probe = (struct kprobe){
+		.symbol_name = function,
+		.pre_handler = fail_nth_call,
+		.post_handler = fail_nth_after,
+	};
+	atomic_set(&fail->calls, 0);
+	return register_kprobe(&fail->probe);
+}
+
+static inline void fail_nth_stop(struct fail_nth *fail)
+{
+	unregister_kprobe(&fail->probe);
+}
+
+#endif /* FAIL_NTH_H */
