@@ -336,7 +336,11 @@ KUNIT_ARRAY_PARAM_DESC(bounce_failure, bounce_failures, name);
 static void test_bounce_fails(struct kunit *test)
 {
 	const struct failure *failure = test->param_value;
-	struct fail_nth fail = { .nth = failure->nth, .value = failure->value };
+	struct fail_nth fail = {
+		.nth = failure->nth,
+		.count = 1,
+		.value = failure->value,
+	};
 	phys_addr_t phys = virt_to_phys(host_memory[0]) + 100;
 	size_t size = 3996 + 4096 + 500;
 	struct dma_iova_state state;
@@ -364,7 +368,11 @@ KUNIT_ARRAY_PARAM_DESC(link_failure, link_failures, name);
 static void test_link_fails(struct kunit *test)
 {
 	const struct failure *failure = test->param_value;
-	struct fail_nth fail = { .nth = failure->nth, .value = failure->value };
+	struct fail_nth fail = {
+		.nth = failure->nth,
+		.count = 1,
+		.value = failure->value,
+	};
 	struct dma_iova_state state;
 	size_t linked = 0, size;
 	dma_addr_t addr;
@@ -447,6 +455,40 @@ static void test_destroy_part(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, &state, 0, 2 * granule()));
 	dma_iova_destroy(dev, &state, 2 * granule(), DMA_TO_DEVICE, 0);
 	expect_nothing_at(test, addr, size);
+}
+
+/* More than 32 bits can count, of memory that nobody reads: no RAM is so high. */
+static void test_beyond_4g(struct kunit *test)
+{
+	const size_t size = SZ_4G + SZ_2M + SZ_4K;
+	const phys_addr_t phys = 1ULL << 36;
+	static const size_t at[] = { 0, SZ_2M, SZ_4G - 1, SZ_4G, SZ_4G + SZ_2M,
+				     SZ_4G + SZ_2M + SZ_4K - 1 };
+	struct dma_iova_state state;
+	dma_addr_t addr;
+
+	need_iommu(test);
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev, &state, phys, size));
+	KUNIT_EXPECT_EQ(test, size, dma_iova_size(&state));
+	addr = state.addr;
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &state, phys, 0,
+					       SZ_4G + SZ_2M, DMA_TO_DEVICE,
+					       DMA_ATTR_MMIO));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &state, phys + SZ_4G + SZ_2M,
+					       SZ_4G + SZ_2M, SZ_4K,
+					       DMA_TO_DEVICE, DMA_ATTR_MMIO));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, &state, 0, size));
+	for (int i = 0; i < ARRAY_SIZE(at); i++)
+		KUNIT_EXPECT_EQ(test, phys + at[i], reached(addr + at[i]));
+
+	dma_iova_unlink(dev, &state, SZ_4G + SZ_2M, SZ_4K, DMA_TO_DEVICE,
+			DMA_ATTR_MMIO);
+	KUNIT_EXPECT_EQ(test, 0, reached(addr + SZ_4G + SZ_2M));
+	KUNIT_EXPECT_EQ(test, phys + SZ_2M, reached(addr + SZ_2M));
+	dma_iova_destroy(dev, &state, SZ_4G + SZ_2M, DMA_TO_DEVICE,
+			 DMA_ATTR_MMIO);
+	for (int i = 0; i < ARRAY_SIZE(at); i++)
+		KUNIT_EXPECT_EQ(test, 0, reached(addr + at[i]));
 }
 
 static bool is_reached_by(const char *how)
@@ -795,6 +837,7 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE_PARAM(test_link_fails, link_failure_gen_params),
 	KUNIT_CASE(test_unlink_part),
 	KUNIT_CASE(test_destroy_part),
+	KUNIT_CASE(test_beyond_4g),
 	KUNIT_CASE(test_map_phys),
 	KUNIT_CASE(test_map_phys_p2p),
 	KUNIT_CASE(test_p2p_class),

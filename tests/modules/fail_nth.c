@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * While loaded, the nth call of a kernel function fails. How often it was called
- * is in /sys/module/fail_nth/parameters/calls.
+ * While loaded, the nth call of a kernel function fails, and the ones after it as
+ * asked for. How often it was called is in /sys/module/fail_nth/parameters/calls.
  */
 #include <linux/module.h>
 
 #include "fail_nth.h"
 
-static struct fail_nth fail = { .nth = 1 };
+static struct fail_nth fail = { .nth = 1, .count = 1 };
 static char *function;
 
 module_param(function, charp, 0444);
 MODULE_PARM_DESC(function, "the function, one that is not inlined");
 module_param_named(nth, fail.nth, uint, 0444);
-MODULE_PARM_DESC(nth, "the call that fails; 0 for all (default: 1)");
+MODULE_PARM_DESC(nth, "the first call that fails (default: 1)");
+module_param_named(count, fail.count, uint, 0444);
+MODULE_PARM_DESC(count, "how many fail from there on; 0 for all (default: 1)");
 module_param_named(value, fail.value, long, 0444);
-MODULE_PARM_DESC(value, "what it returns (default: 0)");
+MODULE_PARM_DESC(value, "what they return (default: 0)");
 module_param_named(calls, fail.calls.counter, int, 0444);
 MODULE_PARM_DESC(calls, "calls so far");
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Let one call of a kernel function fail without running it, on any x86-64
- * kernel with kprobes.
+ * Let calls of a kernel function fail without running it, on any x86-64 kernel
+ * with kprobes.
  */
 #ifndef FAIL_NTH_H
 #define FAIL_NTH_H
@@ -11,12 +11,14 @@
 #include <linux/ptrace.h>
 
 /*
- * @nth: the call that fails, counted from 1 at fail_nth_start(); 0 for all
- * @value: what it returns
+ * @nth: the first call that fails, counted from 1 at fail_nth_start()
+ * @count: how many fail from there on; 0 for all
+ * @value: what they return
  */
 struct fail_nth {
 	struct kprobe probe;
 	unsigned int nth;
+	unsigned int count;
 	long value;
 	atomic_t calls;
 };
@@ -26,7 +28,7 @@ static int fail_nth_call(struct kprobe *probe, struct pt_regs *regs)
 	struct fail_nth *fail = container_of(probe, struct fail_nth, probe);
 	unsigned int call = atomic_inc_return(&fail->calls);
 
-	if (fail->nth && call != fail->nth)
+	if (call < fail->nth || (fail->count && call - fail->nth >= fail->count))
 		return 0;
 	regs_set_return_value(regs, fail->value);
 	regs->ip = *(unsigned long *)regs->sp;

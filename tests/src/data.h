@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Seeded random data for the test programs, and the way to copy it to and from P2P memory.
+ * Seeded random data for the test programs, memory to hold it, and the way to copy it to and from
+ * P2P memory.
  */
 #ifndef DATA_H
 #define DATA_H
 
+#include <err.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE 4096UL
 
 /* The seed, and then the state, of everything random. */
 static uint64_t random_state;
@@ -41,6 +48,29 @@ static inline void copy_words(void *to, const void *from, size_t length)
 
 	for (size_t i = 0; i < length / sizeof(*words); i++)
 		words[i] = source[i];
+}
+
+/* Memory of the P2P provider whose p2pmem/allocate is at path; host memory if there is no path. */
+static inline unsigned char *map_memory(const char *path, size_t length)
+{
+	int flags = MAP_SHARED | (path ? 0 : MAP_ANONYMOUS);
+	int fd = path ? open(path, O_RDWR) : -1;
+	unsigned char *map;
+
+	if (path && fd < 0)
+		err(1, "%s", path);
+	map = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd, 0);
+	if (map == MAP_FAILED)
+		err(1, "%s: mapping %zu bytes", path ? path : "host memory",
+		    length);
+	if (path) {
+		close(fd);
+		return map;
+	}
+	/* Backwards, or else successive pages would often be physical neighbours. */
+	for (size_t i = length & ~(PAGE - 1); i; i -= PAGE)
+		map[i - PAGE] = 0;
+	return map;
 }
 
 #endif /* DATA_H */

@@ -25,7 +25,6 @@
 
 #include "data.h"
 
-#define PAGE 4096UL
 #define MAX_PARTS 16
 #define MAX_ERRNO 134
 
@@ -329,23 +328,6 @@ static void report(void)
 	printf("}}\n");
 }
 
-static unsigned char *map_memory(const char *path)
-{
-	int flags = MAP_SHARED | (path ? 0 : MAP_ANONYMOUS);
-	int map_fd = path ? open(path, O_RDWR) : -1;
-	unsigned char *map;
-
-	if (path && map_fd < 0)
-		err(1, "%s", path);
-	map = mmap(NULL, pool_size(), PROT_READ | PROT_WRITE, flags, map_fd, 0);
-	if (map == MAP_FAILED)
-		err(1, "%s: mapping %zu bytes", path ?: "host memory",
-		    pool_size());
-	if (path)
-		close(map_fd);
-	return map;
-}
-
 static void usage(FILE *out)
 {
 	fprintf(out,
@@ -490,10 +472,10 @@ static void set_up(void)
 		     "--parts is 1 to %u, --part-size at least %u, and their product at most --region",
 		     MAX_PARTS, lba_size);
 
-	pools[HOST] = map_memory(NULL);
+	pools[HOST] = map_memory(NULL, pool_size());
 	for (int i = P2P_A; i < MEMORIES; i++)
 		if (opt.p2p[i])
-			pools[i] = map_memory(opt.p2p[i]);
+			pools[i] = map_memory(opt.p2p[i], pool_size());
 	model = aligned_alloc(PAGE, opt.region);
 	before = aligned_alloc(PAGE, longest);
 	after = aligned_alloc(PAGE, longest);

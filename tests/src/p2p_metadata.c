@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Passthrough reads and writes with separate metadata, data and metadata each in host or in P2P
+ * memory, compared with what host memory sees.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <getopt.h>
+#include <liburing.h>
+#include <linux/nvme_ioctl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "data.h"
+
+#define NVME_CMD_WRITE 1
+#define NVME_CMD_READ 2
+#define BUFFER (256UL << 10)
+
+enum engine { ENGINE_IOCTL, ENGINE_URING_CMD, ENGINES };
+
+static const char *const engine_names[] = { "ioctl", "uring_cmd" };
+
+static struct {
+	const char *generic;
+	const char *p2p;
+	size_t lba_size;
+	size_t metadata_size;
+	uint64_t start;
+	uint64_t seed;
+} opt = {
+	.lba_size = 512,
+	.metadata_size = 64,
+	.start = 32768,
+	.seed = 1,
+};
+
+/* Where one command finds its data and metadata. */
+struct buffers {
+	unsigned char *data;
+	unsigned char *metadata;
+};
+
+static int fd;
+static unsigned int nsid;
+static struct io_uring ring;
+static unsigned char *host, *p2p, *written, *seen;
+
+static int submit_ioctl(const struct nvme_uring_cmd *cmd)
+{
+	struct nvme_passthru_cmd64 pass = {
+		.opcode = cmd->opcode,
+		.nsid = cmd->nsid,
+		.addr = cmd->addr,
+		.data_len = cmd->data_len,
+		.metadata = cmd->metadata,
+		.metadata_len = cmd->metadata_len,
+		.cdw10 = cmd->cdw10,
+		.cdw11 = cmd->cdw11,
+		.cdw12 = cmd->cdw12,
+	};
+	int ret = ioctl(fd, NVME_IOCTL_IO64_CMD, &pass);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static int submit_ring(const struct nvme_uring_cmd *cmd)
+{
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	/* liburing 2.3 does not step by the larger size of these entries itself. */
+	sqe = &ring.sq.sqes[(ring.sq.sqe_tail++ & *ring.sq.kring_mask) << 1];
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd;
+	sqe->cmd_op = NVME_URING_CMD_IO;
+	memcpy(sqe->cmd, cmd, sizeof(*cmd));
+	ret = io_uring_submit_and_wait(&ring, 1);
+	if (ret != 1)
+		errx(1, "io_uring_submit_and_wait: %d", ret);
+	ret = io_uring_wait_cqe(&ring, &cqe);
+	if (ret)
+		errx(1, "io_uring_wait_cqe: %s", strerror(-ret));
+	ret = cqe->res;
+	io_uring_cqe_seen(&ring, cqe);
+	return ret;
+}
+
+static void transfer(enum engine engine, bool write, const struct buffers *at,
+		     unsigned int blocks)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = write ? NVME_CMD_WRITE : NVME_CMD_READ,
+		.nsid = nsid,
+		.addr = (uintptr_t)at->data,
+		.data_len = blocks * opt.lba_size,
+		.metadata = (uintptr_t)at->metadata,
+		.metadata_len = blocks * opt.metadata_size,
+		.cdw10 = opt.start,
+		.cdw11 = opt.start >> 32,
+		.cdw12 = blocks - 1,
+	};
+	int ret = engine == ENGINE_IOCTL ? submit_ioctl(&cmd) :
+					   submit_ring(&cmd);
+
+	if (ret)
+		errx(1, "%s %s of %u blocks: %d%s%s", engine_names[engine],
+		     write ? "write" : "read", blocks, ret, ret < 0 ? " " : "",
+		     ret < 0 ? strerrorname_np(-ret) : "");
+}
+
+/* Lay data and metadata into a buffer as one run of bytes, or take them out. */
+static void put(const struct buffers *at, const unsigned char *from,
+		unsigned int blocks)
+{
+	copy_words(at->data, from, blocks * opt.lba_size);
+	copy_words(at->metadata, from + blocks * opt.lba_size,
+		   blocks * opt.metadata_size);
+}
+
+static void take(unsigned char *to, const struct buffers *at,
+		 unsigned int blocks)
+{
+	copy_words(to, at->data, blocks * opt.lba_size);
+	copy_words(to + blocks * opt.lba_size, at->metadata,
+		   blocks * opt.metadata_size);
+}
+
+static void check(const char *what, unsigned int blocks)
+{
+	size_t length = blocks * (opt.lba_size + opt.metadata_size);
+
+	for (size_t i = 0; i < length; i++)
+		if (seen[i] != written[i])
+			errx(1, "%s of %u blocks: byte %zu of the %s is %#x, expected %#x",
+			     what, blocks,
+			     i < blocks * opt.lba_size ?
+				     i : i - blocks * opt.lba_size,
+			     i < blocks * opt.lba_size ? "data" : "metadata",
+			     seen[i], written[i]);
+	/* What is not read next must not look right by accident. */
+	for (size_t i = 0; i < length; i++)
+		seen[i] = ~seen[i];
+}
+
+static void both_ways(enum engine engine, const struct buffers *at,
+		      const struct buffers *control, unsigned int blocks)
+{
+	size_t length = blocks * (opt.lba_size + opt.metadata_size);
+
+	fill_random(written, length);
+	put(at, written, blocks);
+	transfer(engine, true, at, blocks);
+	transfer(ENGINE_IOCTL, false, control, blocks);
+	take(seen, control, blocks);
+	check("write", blocks);
+
+	put(at, seen, blocks);
+	transfer(engine, false, at, blocks);
+	take(seen, at, blocks);
+	check("read", blocks);
+}
+
+static void run(enum engine engine, bool data_p2p, bool metadata_p2p)
+{
+	static const unsigned int blocks[] = { 1, 8, 32 };
+	static const size_t offsets[] = { 0, 64, 2048 };
+	struct buffers control = { host + 2 * BUFFER, host + 3 * BUFFER };
+
+	for (size_t i = 0; i < sizeof(blocks) / sizeof(*blocks); i++)
+		for (size_t j = 0; j < sizeof(offsets) / sizeof(*offsets);
+		     j++) {
+			struct buffers at = {
+				(data_p2p ? p2p : host),
+				(metadata_p2p ? p2p : host) + BUFFER +
+					offsets[j],
+			};
+
+			both_ways(engine, &at, &control, blocks[i]);
+		}
+	printf("%s: data in %s, metadata in %s memory\n", engine_names[engine],
+	       data_p2p ? "P2P" : "host", metadata_p2p ? "P2P" : "host");
+}
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"Usage: p2p_metadata --generic PATH [option...]\n\n"
+		"  --generic PATH         generic device, such as /dev/ng0n1; blocks from --start on are overwritten\n"
+		"  --p2p PATH             p2pmem/allocate of the provider (default: host memory, as a control)\n"
+		"  --lba-size BYTES       data of one block (default: %zu)\n"
+		"  --metadata-size BYTES  its metadata, kept apart (default: %zu)\n"
+		"  --start BLOCK          where to read and write (default: %lu)\n"
+		"  --seed N               of the data (default: %lu)\n",
+		opt.lba_size, opt.metadata_size, opt.start, opt.seed);
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "generic", required_argument, NULL, 'g' },
+		{ "p2p", required_argument, NULL, 'p' },
+		{ "lba-size", required_argument, NULL, 'l' },
+		{ "metadata-size", required_argument, NULL, 'm' },
+		{ "start", required_argument, NULL, 's' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 'g':
+			opt.generic = optarg;
+			break;
+		case 'p':
+			opt.p2p = optarg;
+			break;
+		case 'l':
+			opt.lba_size = strtoul(optarg, NULL, 0);
+			break;
+		case 'm':
+			opt.metadata_size = strtoul(optarg, NULL, 0);
+			break;
+		case 's':
+			opt.start = strtoull(optarg, NULL, 0);
+			break;
+		case 'r':
+			opt.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(1);
+		}
+	}
+	if (optind != argc || !opt.generic || !opt.lba_size ||
+	    !opt.metadata_size || opt.lba_size > 4096 ||
+	    opt.metadata_size > opt.lba_size) {
+		usage(stderr);
+		exit(1);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int ret;
+
+	parse(argc, argv);
+	random_state = opt.seed;
+	fd = open(opt.generic, O_RDWR);
+	if (fd < 0)
+		err(1, "%s", opt.generic);
+	ret = ioctl(fd, NVME_IOCTL_ID);
+	if (ret < 0)
+		err(1, "%s: NVME_IOCTL_ID", opt.generic);
+	nsid = ret;
+	ret = io_uring_queue_init(4, &ring,
+				  IORING_SETUP_SQE128 | IORING_SETUP_CQE32);
+	if (ret)
+		errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	host = map_memory(NULL, 4 * BUFFER);
+	p2p = map_memory(opt.p2p, 2 * BUFFER);
+	written = map_memory(NULL, BUFFER);
+	seen = map_memory(NULL, BUFFER);
+
+	for (int engine = 0; engine < ENGINES; engine++)
+		for (int kinds = 0; kinds < 4; kinds++)
+			run(engine, kinds & 1, kinds & 2);
+	return 0;
+}
