@@ -1,0 +1,747 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of the walk over a request's memory and of the ways it is mapped.
+ * Nothing reads the memory, so that none has to be at the physical addresses.
+ */
+#include <kunit/device.h>
+#include <kunit/test.h>
+#include <linux/blk-integrity.h>
+#include <linux/blk-mq-dma.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/pfn.h>
+#include <linux/prandom.h>
+#include <linux/sizes.h>
+#include <linux/swiotlb.h>
+
+#define MAX_BIOS 4
+#define MAX_VECS 4
+#define MAX_PIECES 10
+
+/* A bio of some vectors, of which @skip bytes are done and @cut are not its. */
+struct walk_bio {
+	unsigned int skip;
+	unsigned int cut;
+	struct phys_vec vecs[MAX_VECS];
+};
+
+/* No limit is 0. Both lists of vectors end with one of no length. */
+struct walk_case {
+	const char *name;
+	unsigned int max_len;
+	unsigned long boundary;
+	unsigned int nr_bios;
+	struct walk_bio bios[MAX_BIOS];
+	struct phys_vec pieces[MAX_PIECES];
+};
+
+static const struct walk_case walk_cases[] = {
+	{
+		.name = "one page",
+		.nr_bios = 1,
+		.bios = { { .vecs = { { 0x101000, 0x1000 } } } },
+		.pieces = { { 0x101000, 0x1000 } },
+	},
+	{
+		.name = "within a page",
+		.nr_bios = 1,
+		.bios = { { .vecs = { { 0x101a00, 0x200 } } } },
+		.pieces = { { 0x101a00, 0x200 } },
+	},
+	{
+		.name = "several vectors",
+		.nr_bios = 1,
+		.bios = { { .vecs = { { 0x101e00, 0x200 },
+				      { 0x105000, 0x3000 },
+				      { 0x102000, 0x1000 },
+				      { 0x109000, 0x10 } } } },
+		.pieces = { { 0x101e00, 0x200 }, { 0x105000, 0x3000 },
+			    { 0x102000, 0x1000 }, { 0x109000, 0x10 } },
+	},
+	{
+		.name = "chain of bios",
+		.nr_bios = 3,
+		.bios = { { .vecs = { { 0x101000, 0x1000 }, { 0x103000, 0x1000 } } },
+			  { .vecs = { { 0x105000, 0x1000 } } },
+			  { .vecs = { { 0x107000, 0x1000 }, { 0x109000, 0x200 } } } },
+		.pieces = { { 0x101000, 0x1000 }, { 0x103000, 0x1000 },
+			    { 0x105000, 0x1000 }, { 0x107000, 0x1000 },
+			    { 0x109000, 0x200 } },
+	},
+	{
+		.name = "bios without data between others",
+		.nr_bios = 4,
+		.bios = { { .vecs = { { 0x101000, 0x1000 } } },
+			  { },
+			  { .skip = 0x1000, .vecs = { { 0x105000, 0x1000 } } },
+			  { .vecs = { { 0x103000, 0x1000 } } } },
+		.pieces = { { 0x101000, 0x1000 }, { 0x103000, 0x1000 } },
+	},
+	{
+		.name = "bios without data at both ends",
+		.nr_bios = 3,
+		.bios = { { }, { .vecs = { { 0x101000, 0x1000 } } }, { } },
+		.pieces = { { 0x101000, 0x1000 } },
+	},
+	{
+		.name = "no data",
+		.nr_bios = 2,
+	},
+	{
+		.name = "advanced within a vector",
+		.nr_bios = 1,
+		.bios = { { .skip = 0x600,
+			    .vecs = { { 0x101200, 0xe00 }, { 0x103000, 0x1000 } } } },
+		.pieces = { { 0x101800, 0x800 }, { 0x103000, 0x1000 } },
+	},
+	{
+		.name = "advanced to a vector",
+		.nr_bios = 1,
+		.bios = { { .skip = 0xe00,
+			    .vecs = { { 0x101200, 0xe00 }, { 0x103000, 0x1000 } } } },
+		.pieces = { { 0x103000, 0x1000 } },
+	},
+	{
+		.name = "every bio advanced and split",
+		.nr_bios = 2,
+		.bios = { { .skip = 0x1200, .cut = 0x1c00,
+			    .vecs = { { 0x101000, 0x1000 }, { 0x103000, 0x2000 },
+				      { 0x106000, 0x1000 } } },
+			  { .skip = 0x200, .cut = 0x200,
+			    .vecs = { { 0x108000, 0x1000 } } } },
+		.pieces = { { 0x103200, 0x1200 }, { 0x108200, 0xc00 } },
+	},
+	{
+		.name = "maximum size divides",
+		.max_len = 0x1000,
+		.nr_bios = 2,
+		.bios = { { .vecs = { { 0x101000, 0x3000 }, { 0x105000, 0x1000 } } },
+			  { .skip = 0x400, .vecs = { { 0x107000, 0x1800 } } } },
+		.pieces = { { 0x101000, 0x1000 }, { 0x102000, 0x1000 },
+			    { 0x103000, 0x1000 }, { 0x105000, 0x1000 },
+			    { 0x107400, 0x1000 }, { 0x108400, 0x400 } },
+	},
+	{
+		.name = "maximum size leaves a rest",
+		.max_len = 0x600,
+		.nr_bios = 1,
+		.bios = { { .cut = 0x100, .vecs = { { 0x101200, 0x1000 } } } },
+		.pieces = { { 0x101200, 0x600 }, { 0x101800, 0x600 },
+			    { 0x101e00, 0x300 } },
+	},
+	{
+		.name = "boundary divides",
+		.boundary = 0xfff,
+		.nr_bios = 2,
+		.bios = { { .vecs = { { 0x101e00, 0x1400 }, { 0x104000, 0x1000 } } },
+			  { .skip = 0x800, .vecs = { { 0x106000, 0x1800 } } } },
+		.pieces = { { 0x101e00, 0x200 }, { 0x102000, 0x1000 },
+			    { 0x103000, 0x200 }, { 0x104000, 0x1000 },
+			    { 0x106800, 0x800 }, { 0x107000, 0x800 } },
+	},
+	{
+		.name = "maximum size and boundary",
+		.max_len = 0x600,
+		.boundary = 0xfff,
+		.nr_bios = 1,
+		.bios = { { .vecs = { { 0x101c00, 0x1000 } } } },
+		.pieces = { { 0x101c00, 0x400 }, { 0x102000, 0x600 },
+			    { 0x102600, 0x600 } },
+	},
+	{
+		.name = "boundary at 4 GiB",
+		.boundary = 0xffffffff,
+		.nr_bios = 1,
+		.bios = { { .vecs = { { 0xfffff000, 0x3000 } } } },
+		.pieces = { { 0xfffff000, 0x1000 }, { 0x100000000, 0x2000 } },
+	},
+	{
+		.name = "4 GiB less a sector",
+		.nr_bios = 1,
+		.bios = { { .vecs = { { 0x100000000, 0xfffffe00 } } } },
+		.pieces = { { 0x100000000, 0xfffffe00 } },
+	},
+	{
+		.name = "4 GiB less a sector, divided and advanced",
+		.max_len = 0x80000000,
+		.boundary = 0xffffffff,
+		.nr_bios = 1,
+		.bios = { { .skip = 0x200,
+			    .vecs = { { 0x180000000, 0xfffffe00 } } } },
+		.pieces = { { 0x180000200, 0x7ffffe00 },
+			    { 0x200000000, 0x7ffffe00 } },
+	},
+	{
+		.name = "more than 4 GiB in all",
+		.boundary = 0xffffffff,
+		.nr_bios = 3,
+		.bios = { { .vecs = { { 0x100000000, 0xc0000000 } } },
+			  { .vecs = { { 0x300000000, 0xc0000000 } } },
+			  { .vecs = { { 0x580000000, 0xc0000000 } } } },
+		.pieces = { { 0x100000000, 0xc0000000 },
+			    { 0x300000000, 0xc0000000 },
+			    { 0x580000000, 0x80000000 },
+			    { 0x600000000, 0x40000000 } },
+	},
+};
+
+KUNIT_ARRAY_PARAM_DESC(walk, walk_cases, name);
+
+/* A request of its own queue; its memory is data or, as laid out, metadata. */
+struct fake_rq {
+	struct request rq;
+	struct request_queue q;
+	struct bio bios[MAX_BIOS];
+	struct bio_vec vecs[MAX_BIOS][MAX_VECS];
+};
+
+static struct fake_rq *fake_rq(struct kunit *test)
+{
+	struct fake_rq *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	f->rq.q = &f->q;
+	f->q.limits.max_segment_size = UINT_MAX;
+	f->q.limits.seg_boundary_mask = ULONG_MAX;
+	return f;
+}
+
+static void fake_rq_add_bio(struct fake_rq *f, struct bio *bio)
+{
+	if (f->rq.bio)
+		f->rq.biotail->bi_next = bio;
+	else
+		f->rq.bio = bio;
+	f->rq.biotail = bio;
+	f->rq.__data_len += bio->bi_iter.bi_size;
+}
+
+static struct bvec_iter *lay_integrity(struct kunit *test, struct bio *bio)
+{
+	struct bio_integrity_payload *bip;
+
+	bip = kunit_kzalloc(test, sizeof(*bip), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bip);
+	bip->bip_vec = bio->bi_io_vec;
+	bio->bi_io_vec = NULL;
+	bio->bi_integrity = bip;
+	bio->bi_opf |= REQ_INTEGRITY;
+	return &bip->bip_iter;
+}
+
+static void lay_bio(struct kunit *test, struct fake_rq *f, unsigned int i,
+		    const struct walk_bio *layout, bool integrity)
+{
+	struct bio_vec *bv = f->vecs[i];
+	struct bio *bio = &f->bios[i];
+	struct bvec_iter *iter = &bio->bi_iter;
+	unsigned int j;
+
+	bio_init(bio, NULL, bv, MAX_VECS, REQ_OP_READ);
+	if (integrity)
+		iter = lay_integrity(test, bio);
+	for (j = 0; j < MAX_VECS && layout->vecs[j].len; j++) {
+		const struct phys_vec *vec = &layout->vecs[j];
+
+		bvec_set_page(&bv[j], pfn_to_page(PHYS_PFN(vec->paddr)),
+			      vec->len, offset_in_page(vec->paddr));
+		iter->bi_size += vec->len;
+	}
+	bvec_iter_advance(bv, iter, layout->skip);
+	iter->bi_size -= layout->cut;
+	fake_rq_add_bio(f, bio);
+}
+
+static struct fake_rq *lay_rq(struct kunit *test, const struct walk_case *c,
+			      bool integrity)
+{
+	struct fake_rq *f = fake_rq(test);
+	unsigned int i;
+
+	if (c->max_len)
+		f->q.limits.max_segment_size = c->max_len;
+	if (c->boundary)
+		f->q.limits.seg_boundary_mask = c->boundary;
+	for (i = 0; i < c->nr_bios; i++)
+		lay_bio(test, f, i, &c->bios[i], integrity);
+	return f;
+}
+
+static void walk_init(struct fake_rq *f, struct blk_map_iter *walk,
+		      bool integrity)
+{
+	if (integrity)
+		blk_rq_integrity_map_iter_init(&f->rq, walk);
+	else
+		blk_rq_map_iter_init(&f->rq, walk);
+}
+
+/* The bytes of the bios in order, by the block layer's own iterator. */
+struct reference {
+	bool integrity;
+	struct bio *bio;
+	struct bvec_iter iter;
+};
+
+static void reference_set(struct reference *ref, struct bio *bio,
+			  bool integrity)
+{
+	ref->integrity = integrity;
+	ref->bio = bio;
+	if (bio)
+		ref->iter = integrity ? bio_integrity(bio)->bip_iter :
+					bio->bi_iter;
+}
+
+static bool reference_next(struct reference *ref, struct phys_vec *vec)
+{
+	struct bio_vec *vecs, bv;
+
+	while (ref->bio && !ref->iter.bi_size)
+		reference_set(ref, ref->bio->bi_next, ref->integrity);
+	if (!ref->bio)
+		return false;
+
+	vecs = ref->integrity ? bio_integrity(ref->bio)->bip_vec :
+				ref->bio->bi_io_vec;
+	bv = mp_bvec_iter_bvec(vecs, ref->iter);
+	bvec_iter_advance(vecs, &ref->iter, bv.bv_len);
+	vec->paddr = bvec_phys(&bv);
+	vec->len = bv.bv_len;
+	return true;
+}
+
+static void expect_vec(struct kunit *test, unsigned int i,
+		       const struct phys_vec *vec, phys_addr_t addr, u32 len)
+{
+	KUNIT_EXPECT_EQ_MSG(test, addr, vec->paddr, "piece %u", i);
+	KUNIT_EXPECT_EQ_MSG(test, len, vec->len, "piece %u", i);
+}
+
+static unsigned int nr_pieces(const struct walk_case *c)
+{
+	unsigned int i = 0;
+
+	while (i < MAX_PIECES && c->pieces[i].len)
+		i++;
+	return i;
+}
+
+/* The pieces are those of the table. */
+static void expect_pieces(struct kunit *test, const struct walk_case *c,
+			  bool integrity)
+{
+	struct fake_rq *f = lay_rq(test, c, integrity);
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+	unsigned int i = 0;
+
+	walk_init(f, &walk, integrity);
+	while (i < nr_pieces(c) && blk_map_iter_next(&walk, &vec)) {
+		expect_vec(test, i, &c->pieces[i], vec.paddr, vec.len);
+		i++;
+	}
+	KUNIT_EXPECT_EQ(test, i, nr_pieces(c));
+	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
+	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
+}
+
+/* The pieces are the bytes of the bios in order, and within the limits. */
+static void expect_bytes(struct kunit *test, struct fake_rq *f, bool integrity)
+{
+	struct queue_limits *lim = &f->q.limits;
+	struct phys_vec vec, want = {};
+	struct blk_map_iter walk;
+	struct reference ref;
+	u32 len;
+
+	reference_set(&ref, f->rq.bio, integrity);
+	walk_init(f, &walk, integrity);
+	while (blk_map_iter_next(&walk, &vec)) {
+		KUNIT_ASSERT_NE(test, vec.len, 0);
+		KUNIT_EXPECT_LE(test, vec.len, lim->max_segment_size);
+		KUNIT_EXPECT_EQ(test, vec.paddr & ~lim->seg_boundary_mask,
+				(vec.paddr + vec.len - 1) &
+					~lim->seg_boundary_mask);
+		for (; vec.len; vec.len -= len, want.len -= len) {
+			if (!want.len)
+				KUNIT_ASSERT_TRUE(test,
+						  reference_next(&ref, &want));
+			KUNIT_ASSERT_EQ(test, vec.paddr, want.paddr);
+			len = min(vec.len, want.len);
+			vec.paddr += len;
+			want.paddr += len;
+		}
+	}
+	KUNIT_EXPECT_EQ(test, want.len, 0);
+	KUNIT_EXPECT_FALSE(test, reference_next(&ref, &want));
+}
+
+/* Without the queue's limits the pieces are the rests of the vectors. */
+static void expect_bvecs(struct kunit *test, struct fake_rq *f, bool integrity)
+{
+	struct phys_vec vec, want;
+	struct blk_map_iter walk;
+	struct reference ref;
+	unsigned int i = 0;
+
+	reference_set(&ref, f->rq.bio, integrity);
+	walk_init(f, &walk, integrity);
+	while (blk_map_iter_next_bvec(&walk, &vec)) {
+		KUNIT_ASSERT_TRUE(test, reference_next(&ref, &want));
+		expect_vec(test, i++, &want, vec.paddr, vec.len);
+	}
+	KUNIT_EXPECT_FALSE(test, reference_next(&ref, &want));
+}
+
+static void walk_test(struct kunit *test)
+{
+	const struct walk_case *c = test->param_value;
+	int integrity;
+
+	for (integrity = 0; integrity <= 1; integrity++) {
+		expect_pieces(test, c, integrity);
+		expect_bytes(test, lay_rq(test, c, integrity), integrity);
+		expect_bvecs(test, lay_rq(test, c, integrity), integrity);
+	}
+}
+
+static void random_case(struct rnd_state *rnd, struct walk_case *c)
+{
+	static const unsigned long boundaries[] = { 0, 0xfff, 0xffff, 0x1ff };
+	unsigned int i, j, nr;
+
+	*c = (struct walk_case){ .nr_bios = 1 +
+					    prandom_u32_state(rnd) % MAX_BIOS };
+	c->boundary =
+		boundaries[prandom_u32_state(rnd) % ARRAY_SIZE(boundaries)];
+	if (prandom_u32_state(rnd) % 2)
+		c->max_len = 512 + prandom_u32_state(rnd) % 0x3000;
+	for (i = 0; i < c->nr_bios; i++) {
+		struct walk_bio *bio = &c->bios[i];
+		unsigned int size = 0;
+
+		nr = prandom_u32_state(rnd) % (MAX_VECS + 1);
+		for (j = 0; j < nr; j++) {
+			bio->vecs[j].paddr =
+				SZ_1M + prandom_u32_state(rnd) % SZ_8M;
+			bio->vecs[j].len = 1 + prandom_u32_state(rnd) % 0x4000;
+			size += bio->vecs[j].len;
+		}
+		if (size && prandom_u32_state(rnd) % 2)
+			bio->skip = prandom_u32_state(rnd) % size;
+		if (size && prandom_u32_state(rnd) % 2)
+			bio->cut = prandom_u32_state(rnd) % (size - bio->skip);
+	}
+}
+
+static void walk_random_test(struct kunit *test)
+{
+	struct rnd_state rnd;
+	struct walk_case c;
+	unsigned int i;
+
+	prandom_seed_state(&rnd, 6);
+	for (i = 0; i < 300; i++) {
+		random_case(&rnd, &c);
+		expect_bytes(test, lay_rq(test, &c, i % 2), i % 2);
+		expect_bvecs(test, lay_rq(test, &c, i % 2), i % 2);
+	}
+}
+
+/* A discard's payload is not its bios' memory. */
+static void walk_special_payload_test(struct kunit *test)
+{
+	const struct phys_vec payload = { 0x109200, 0x800 };
+	struct fake_rq *f = lay_rq(test, &walk_cases[0], false);
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+
+	f->rq.rq_flags = RQF_SPECIAL_PAYLOAD;
+	bvec_set_page(&f->rq.special_vec, pfn_to_page(PHYS_PFN(payload.paddr)),
+		      payload.len, offset_in_page(payload.paddr));
+	blk_rq_map_iter_init(&f->rq, &walk);
+	KUNIT_ASSERT_TRUE(test, blk_map_iter_next(&walk, &vec));
+	expect_vec(test, 0, &payload, vec.paddr, vec.len);
+	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
+	KUNIT_EXPECT_EQ(test, blk_rq_dma_bytes(&f->rq, false), payload.len);
+}
+
+static void walk_no_bio_test(struct kunit *test)
+{
+	struct fake_rq *f = fake_rq(test);
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+
+	blk_rq_map_iter_init(&f->rq, &walk);
+	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
+	KUNIT_EXPECT_FALSE(test, blk_map_iter_next_bvec(&walk, &vec));
+}
+
+/* Has no bounce buffers, and sees memory that far from where the CPU does. */
+static struct device *fake_device(struct kunit *test, u64 offset)
+{
+	struct device *dev = kunit_device_register(test, "blk-dma");
+	struct io_tlb_mem *mem = kunit_kzalloc(test, sizeof(*mem), GFP_KERNEL);
+	struct bus_dma_region *map;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dev);
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	dev->coherent_dma_mask = DMA_BIT_MASK(64);
+	dev->dma_mask = &dev->coherent_dma_mask;
+	dev->dma_io_tlb_mem = mem;
+	if (!offset)
+		return dev;
+
+	/* one region and the end of the list; freed with the device */
+	map = kcalloc(2, sizeof(*map), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, map);
+	map->dma_start = offset;
+	map->size = SZ_1T;
+	dev->dma_range_map = map;
+	return dev;
+}
+
+static bool dma_start(struct fake_rq *f, struct device *dev,
+		      struct dma_iova_state *state, struct blk_dma_iter *iter,
+		      bool integrity)
+{
+	if (integrity)
+		return blk_rq_integrity_dma_map_iter_start(&f->rq, dev, state,
+							   iter);
+	return blk_rq_dma_map_iter_start(&f->rq, dev, state, iter);
+}
+
+static bool dma_next(struct fake_rq *f, struct device *dev,
+		     struct blk_dma_iter *iter)
+{
+	if (iter->iter.is_integrity)
+		return blk_rq_integrity_dma_map_iter_next(&f->rq, dev, iter);
+	return blk_rq_dma_map_iter_next(&f->rq, dev, iter);
+}
+
+/* The ranges are the pieces. */
+static void expect_ranges(struct kunit *test, struct device *dev,
+			  enum blk_dma_mode mode, bool integrity)
+{
+	const struct walk_case *c = test->param_value;
+	struct fake_rq *f = lay_rq(test, c, integrity);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+	unsigned int i = 0;
+	bool more;
+
+	for (more = dma_start(f, dev, &state, &iter, integrity);
+	     more && i < nr_pieces(c); more = dma_next(f, dev, &iter)) {
+		expect_vec(test, i, &c->pieces[i], dma_to_phys(dev, iter.addr),
+			   iter.len);
+		if (mode == BLK_DMA_SEGMENTS)
+			dma_unmap_phys(dev, iter.addr, iter.len,
+				       DMA_FROM_DEVICE, 0);
+		i++;
+	}
+	KUNIT_EXPECT_FALSE(test, more);
+	KUNIT_EXPECT_EQ(test, i, nr_pieces(c));
+	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_OK);
+	KUNIT_EXPECT_EQ(test, iter.mode, mode);
+	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NONE);
+	KUNIT_EXPECT_FALSE(test, dma_use_iova(&state));
+}
+
+static void skip_if_all_is_mapped(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_DMA_API_DEBUG) || IS_ENABLED(CONFIG_KMSAN))
+		kunit_skip(test, "this kernel watches every mapping");
+}
+
+static void map_linear_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, 0);
+
+	skip_if_all_is_mapped(test);
+	expect_ranges(test, dev, BLK_DMA_LINEAR, false);
+	expect_ranges(test, dev, BLK_DMA_LINEAR, true);
+}
+
+static void map_segments_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, SZ_1T);
+
+	expect_ranges(test, dev, BLK_DMA_SEGMENTS, false);
+	expect_ranges(test, dev, BLK_DMA_SEGMENTS, true);
+}
+
+/* Whole pages are taken one by one, and nothing else is. */
+static void map_linear_page_test(struct kunit *test)
+{
+	static const struct walk_case c = {
+		.nr_bios = 3,
+		.bios = { { .vecs = { { 0x101000, 0x1000 }, { 0x103000, 0x1000 },
+				      { 0x105000, 0x2000 }, { 0x108000, 0x1000 } } },
+			  { .skip = 0x200, .vecs = { { 0x10a000, 0x1000 },
+						     { 0x10c000, 0x1000 } } },
+			  { .cut = 0x200, .vecs = { { 0x10e200, 0x1000 },
+						    { 0x110000, 0x1000 } } } },
+	};
+	static const struct {
+		bool page;
+		struct phys_vec vec;
+	} ranges[] = {
+		{ true, { 0x103000, 0x1000 } },	 { false, { 0x105000, 0x2000 } },
+		{ true, { 0x108000, 0x1000 } },	 { false, { 0x10a200, 0xe00 } },
+		{ true, { 0x10c000, 0x1000 } },	 { false, { 0x10e200, 0x1000 } },
+		{ false, { 0x110000, 0xe00 } },
+	};
+	struct device *dev = fake_device(test, 0);
+	struct fake_rq *f = lay_rq(test, &c, false);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+	unsigned int i;
+	bool page;
+
+	skip_if_all_is_mapped(test);
+	KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							  &iter));
+	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
+		page = blk_rq_dma_linear_next_page(&iter);
+		KUNIT_EXPECT_EQ_MSG(test, page, ranges[i].page, "range %u", i);
+		if (!page)
+			KUNIT_ASSERT_TRUE(test, blk_rq_dma_linear_next(&iter));
+		expect_vec(test, i, &ranges[i].vec, iter.addr, iter.len);
+	}
+	KUNIT_EXPECT_FALSE(test, blk_rq_dma_linear_next_page(&iter));
+	KUNIT_EXPECT_FALSE(test, blk_rq_dma_linear_next(&iter));
+}
+
+/* Memory to be copied can turn up late: then every range is to be unmapped. */
+static void map_late_bounce_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, SZ_1T);
+	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+
+	skip_if_all_is_mapped(test);
+	dev->dma_skip_sync = true;
+	KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							  &iter));
+	KUNIT_EXPECT_TRUE(test, blk_rq_dma_unmap(&f->rq, dev, &state, iter.len,
+						 iter.p2pdma.map));
+	dma_reset_need_sync(dev);
+	while (blk_rq_dma_map_iter_next(&f->rq, dev, &iter))
+		;
+	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_OK);
+	KUNIT_EXPECT_FALSE(test, blk_rq_dma_unmap(&f->rq, dev, &state,
+						  f->rq.__data_len,
+						  iter.p2pdma.map));
+}
+
+/* A page of a provider that is no peer of anybody's. */
+static struct page *p2p_page(struct kunit *test)
+{
+	struct {
+		struct page page;
+		struct pci_dev provider;
+		struct p2pdma_provider mem;
+		struct dev_pagemap pgmap; /* follows its provider */
+	} *p2p = kunit_kzalloc(test, sizeof(*p2p), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, p2p);
+	p2p->mem.owner = &p2p->provider.dev;
+	p2p->pgmap.type = MEMORY_DEVICE_PCI_P2PDMA;
+	set_page_zone(&p2p->page, ZONE_DEVICE);
+	p2p->page.pgmap = &p2p->pgmap;
+	return &p2p->page;
+}
+
+/* What the device cannot reach ends the request, whatever else is in it. */
+static void map_unreachable_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, 0);
+	struct fake_rq *f = lay_rq(test, &walk_cases[0], false);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+
+	f->bios[0].bi_opf |= REQ_P2PDMA;
+	f->vecs[0][0].bv_page = p2p_page(test);
+	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							   &iter));
+	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_TARGET);
+	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NOT_SUPPORTED);
+	KUNIT_EXPECT_FALSE(test, dma_use_iova(&state));
+
+	lay_integrity(test, &f->bios[0])->bi_size = PAGE_SIZE;
+	f->bios[0].bi_integrity->bip_flags = BIP_P2PDMA;
+	KUNIT_EXPECT_FALSE(test, blk_rq_integrity_dma_map_iter_start(
+					 &f->rq, dev, &state, &iter));
+	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_TARGET);
+}
+
+/* Host memory is mapped even if somebody flagged it P2P memory. */
+static void map_host_classified_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, SZ_1T);
+	struct fake_rq *f = lay_rq(test, &walk_cases[0], false);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+
+	f->bios[0].bi_opf |= REQ_P2PDMA;
+	KUNIT_EXPECT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							  &iter));
+	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_OK);
+	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NONE);
+}
+
+/*
+ * The second range cannot be mapped, for want of bounce buffers. As host memory
+ * it is worth another try, as a peer's memory it is not.
+ */
+static void map_error_test(struct kunit *test)
+{
+	static const struct {
+		unsigned long attrs;
+		blk_status_t status;
+	} cases[] = { { 0, BLK_STS_RESOURCE },
+		      { DMA_ATTR_MMIO, BLK_STS_TARGET } };
+	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
+	struct device *dev = fake_device(test, SZ_1T);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		dev->dma_io_tlb_mem->force_bounce = false;
+		KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(
+						&f->rq, dev, &state, &iter));
+		iter.attrs = cases[i].attrs;
+		dev->dma_io_tlb_mem->force_bounce = true;
+		KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_next(&f->rq, dev,
+								  &iter));
+		KUNIT_EXPECT_EQ(test, iter.status, cases[i].status);
+	}
+}
+
+static struct kunit_case blk_mq_dma_cases[] = {
+	KUNIT_CASE_PARAM(walk_test, walk_gen_params),
+	KUNIT_CASE(walk_random_test),
+	KUNIT_CASE(walk_special_payload_test),
+	KUNIT_CASE(walk_no_bio_test),
+	KUNIT_CASE_PARAM(map_linear_test, walk_gen_params),
+	KUNIT_CASE(map_linear_page_test),
+	KUNIT_CASE_PARAM(map_segments_test, walk_gen_params),
+	KUNIT_CASE(map_late_bounce_test),
+	KUNIT_CASE(map_unreachable_test),
+	KUNIT_CASE(map_host_classified_test),
+	KUNIT_CASE(map_error_test),
+	{}
+};
+
+static struct kunit_suite blk_mq_dma_suite = {
+	.name = "blk-mq-dma",
+	.test_cases = blk_mq_dma_cases,
+};
+
+kunit_test_suite(blk_mq_dma_suite);
+
+MODULE_DESCRIPTION("KUnit tests of how requests are walked and mapped for DMA");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of the class of bios: what shares a bio or a request, and what
+ * does not. Nothing reads the memory, so that struct pages can be made up.
+ */
+#include <kunit/test.h>
+#include <linux/blk-integrity.h>
+#include <linux/blk-mq.h>
+#include <linux/mm.h>
+#include <linux/uio.h>
+
+#include "blk.h"
+#include "blk-mq-sched.h"
+#include "blk-p2pdma.h"
+#include "elevator.h"
+
+#define MAX_VECS 4
+
+/* Host memory, or the memory of one of two providers. */
+enum mem_class { HOST, A, B, NR_CLASSES };
+
+struct class_pages {
+	struct dev_pagemap pgmap[NR_CLASSES];
+	struct page page[NR_CLASSES * MAX_VECS] __aligned(sizeof(struct page));
+};
+
+static struct class_pages *class_pages(struct kunit *test)
+{
+	struct class_pages *pages;
+	unsigned int i;
+
+	pages = kunit_kzalloc(test, sizeof(*pages), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+	for (i = 0; i < ARRAY_SIZE(pages->page); i++) {
+		struct page *page = &pages->page[i];
+		enum mem_class class = i % NR_CLASSES;
+
+		if (class == HOST)
+			continue;
+		pages->pgmap[class].type = MEMORY_DEVICE_PCI_P2PDMA;
+		set_page_zone(page, ZONE_DEVICE);
+		page->pgmap = &pages->pgmap[class];
+	}
+	return pages;
+}
+
+/* The @i-th page of a class; no two of them join. */
+static struct page *class_page(struct class_pages *pages, enum mem_class class,
+			       unsigned int i)
+{
+	return &pages->page[i * NR_CLASSES + class];
+}
+
+static void class_bio_init(struct bio *bio, struct bio_vec *bv, size_t nr,
+			   struct page *page)
+{
+	bio_init(bio, NULL, bv, nr, REQ_OP_READ);
+	if (page)
+		__bio_add_page(bio, page, PAGE_SIZE, 0);
+}
+
+/* A request of a queue of its own, with one bio and room for another. */
+struct fake_rq {
+	struct request rq;
+	struct request_queue q;
+	struct bio bios[2];
+	struct bio_vec vecs[2][MAX_VECS];
+};
+
+/* A request of one page, which may grow. */
+static struct fake_rq *class_rq(struct kunit *test, struct page *page)
+{
+	struct fake_rq *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	f->q.limits.max_segment_size = UINT_MAX;
+	f->q.limits.seg_boundary_mask = ULONG_MAX;
+	f->q.limits.max_segments = USHRT_MAX;
+	f->q.limits.max_integrity_segments = MAX_VECS;
+	f->q.limits.max_sectors = UINT_MAX;
+	f->q.limits.max_hw_sectors = UINT_MAX;
+	f->rq.q = &f->q;
+	f->rq.nr_phys_segments = 1;
+	INIT_LIST_HEAD(&f->rq.queuelist);
+	INIT_HLIST_NODE(&f->rq.hash);
+	class_bio_init(&f->bios[0], f->vecs[0], MAX_VECS, page);
+	f->rq.bio = &f->bios[0];
+	f->rq.biotail = &f->bios[0];
+	f->rq.__data_len = PAGE_SIZE;
+	f->rq.__sector = 1024;
+	return f;
+}
+
+static void add_integrity(struct kunit *test, struct bio *bio,
+			  struct bio_vec *bv)
+{
+	struct bio_integrity_payload *bip;
+
+	bip = kunit_kzalloc(test, sizeof(*bip), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bip);
+	bip->bip_vec = bv;
+	bip->bip_max_vcnt = MAX_VECS;
+	bio->bi_integrity = bip;
+	bio->bi_opf |= REQ_INTEGRITY;
+}
+
+/* Memory of two classes, the same or not */
+static const struct class_pair {
+	const char *name;
+	enum mem_class a, b;
+} class_pairs[] = {
+	{ "host and host", HOST, HOST },
+	{ "host and A", HOST, A },
+	{ "host and B", HOST, B },
+	{ "A and host", A, HOST },
+	{ "A and A", A, A },
+	{ "A and B", A, B },
+	{ "B and host", B, HOST },
+	{ "B and A", B, A },
+	{ "B and B", B, B },
+};
+
+KUNIT_ARRAY_PARAM_DESC(pair, class_pairs, name);
+
+/* Sets a page of each class of the pair. Returns whether the classes are one. */
+static bool pair_pages(struct kunit *test, struct page **a, struct page **b)
+{
+	const struct class_pair *pair = test->param_value;
+	struct class_pages *pages = class_pages(test);
+
+	*a = class_page(pages, pair->a, 0);
+	*b = class_page(pages, pair->b, 1);
+	return pair->a == pair->b;
+}
+
+static void class_bio_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	struct bio_vec vecs[3][2];
+	struct bio bios[3];
+
+	class_bio_init(&bios[0], vecs[0], 2, a);
+	class_bio_init(&bios[1], vecs[1], 2, b);
+	KUNIT_EXPECT_EQ(test, !!(bios[0].bi_opf & REQ_P2PDMA),
+			is_pci_p2pdma_page(a));
+	KUNIT_EXPECT_EQ(test, bio_page_in_class(&bios[0], b), same);
+	KUNIT_EXPECT_EQ(test, bio_same_class(&bios[0], &bios[1]), same);
+
+	KUNIT_EXPECT_EQ(test, bio_add_page(&bios[0], b, PAGE_SIZE, 0),
+			same ? PAGE_SIZE : 0);
+	KUNIT_EXPECT_EQ(test, bios[0].bi_vcnt, same ? 2 : 1);
+
+	/* A bio that is used again takes the class of its next page. */
+	bio_reset(&bios[1], NULL, REQ_OP_READ | REQ_P2PDMA);
+	bio_set_class(&bios[1], a);
+	KUNIT_EXPECT_EQ(test, !!(bios[1].bi_opf & REQ_P2PDMA),
+			is_pci_p2pdma_page(a));
+}
+
+static void class_integrity_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	struct fake_rq *f = class_rq(test, NULL);
+	struct page *pages[] = { a, b };
+	struct block_device *bdev;
+	unsigned int i;
+
+	bdev = kunit_kzalloc(test, sizeof(*bdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bdev);
+	bdev->bd_queue = &f->q;
+	for (i = 0; i < 2; i++) {
+		f->bios[i].bi_bdev = bdev;
+		add_integrity(test, &f->bios[i], f->vecs[i]);
+		KUNIT_ASSERT_EQ(test, 64,
+				bio_integrity_add_page(&f->bios[i], pages[i],
+						       64, 0));
+		KUNIT_EXPECT_EQ(test, is_pci_p2pdma_page(pages[i]),
+				bio_integrity_flagged(&f->bios[i], BIP_P2PDMA));
+	}
+
+	KUNIT_EXPECT_EQ(test, same,
+			bip_page_in_class(f->bios[0].bi_integrity, b));
+	if (is_pci_p2pdma_page(a) == is_pci_p2pdma_page(b))
+		KUNIT_EXPECT_EQ(test, same,
+				bip_same_class(f->bios[0].bi_integrity,
+					       f->bios[1].bi_integrity));
+	KUNIT_EXPECT_EQ(test, bio_integrity_add_page(&f->bios[0], b, 64, 0),
+			same ? 64 : 0);
+}
+
+/* Vectors made elsewhere, @done bytes of the first of them gone already. */
+static const struct bvecs_case {
+	const char *name;
+	unsigned int nr;
+	enum mem_class classes[MAX_VECS];
+	size_t done;
+	size_t size;
+	size_t in_class;
+} bvecs_cases[] = {
+	{ "nothing", 1, { A }, 0, 0, 0 },
+	{ "host", 3, { HOST, HOST, HOST }, 0, 0x3000, 0x3000 },
+	{ "one provider", 3, { A, A, A }, 0, 0x2800, 0x2800 },
+	{ "P2P after host", 3, { HOST, HOST, A }, 0, 0x3000, 0x2000 },
+	{ "host after P2P", 2, { B, HOST }, 0x200, 0x1c00, 0xe00 },
+	{ "two providers", 4, { A, A, B, A }, 0x200, 0x3000, 0x1e00 },
+	{ "two providers, one used", 2, { A, B }, 0x800, 0x800, 0x800 },
+	{ "two providers, one byte", 2, { A, B }, 0x800, 0x801, 0x800 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(bvecs, bvecs_cases, name);
+
+static void class_bvecs_test(struct kunit *test)
+{
+	const struct bvecs_case *c = test->param_value;
+	struct class_pages *pages = class_pages(test);
+	struct bio_vec vecs[MAX_VECS];
+	struct iov_iter iter;
+	struct bio bio;
+	unsigned int i;
+
+	for (i = 0; i < c->nr; i++)
+		bvec_set_page(&vecs[i], class_page(pages, c->classes[i], i),
+			      PAGE_SIZE, 0);
+	bio_init(&bio, NULL, vecs, c->nr, REQ_OP_READ);
+	bio.bi_iter.bi_bvec_done = c->done;
+	KUNIT_EXPECT_EQ(test, bio_set_class_bvecs(&bio, c->size), c->in_class);
+	if (!c->size)
+		return;
+	KUNIT_EXPECT_EQ(test, !!(bio.bi_opf & REQ_P2PDMA),
+			c->classes[0] != HOST);
+
+	bio_init(&bio, NULL, NULL, 0, REQ_OP_READ);
+	iov_iter_bvec(&iter, ITER_DEST, vecs, c->nr, c->done + c->size);
+	iov_iter_advance(&iter, c->done);
+	KUNIT_EXPECT_EQ(test, bio_iov_iter_get_pages(&bio, &iter), 0);
+	KUNIT_EXPECT_EQ(test, bio.bi_iter.bi_size, c->in_class);
+	KUNIT_EXPECT_EQ(test, bio_flagged(&bio, BIO_CLASS_END),
+			c->in_class < c->size);
+	KUNIT_EXPECT_EQ(test, iov_iter_count(&iter), c->size - c->in_class);
+}
+
+static void merge_bio_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	static const unsigned int sectors[] = {
+		1024 + (PAGE_SIZE >> SECTOR_SHIFT),
+		1024 - (PAGE_SIZE >> SECTOR_SHIFT),
+	};
+	struct bio_vec bv;
+	struct bio bio;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sectors); i++) {
+		struct fake_rq *f = class_rq(test, a);
+		LIST_HEAD(list);
+
+		list_add(&f->rq.queuelist, &list);
+		class_bio_init(&bio, &bv, 1, b);
+		bio.bi_iter.bi_sector = sectors[i];
+		KUNIT_EXPECT_EQ(test, same,
+				blk_bio_list_merge(&f->q, &list, &bio, 1));
+		KUNIT_EXPECT_EQ(test, f->rq.__data_len,
+				same ? 2 * PAGE_SIZE : PAGE_SIZE);
+	}
+}
+
+static void merge_rq_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	static struct elevator_type type;
+	struct elevator_queue elevator = { .type = &type };
+	struct fake_rq *f = class_rq(test, a);
+	struct fake_rq *next = class_rq(test, b);
+	LIST_HEAD(free);
+
+	next->rq.q = &f->q;
+	next->rq.__sector += PAGE_SIZE >> SECTOR_SHIFT;
+	f->q.elevator = &elevator;
+	f->q.last_merge = &f->rq;
+	f->q.queue_flags = BIT(QUEUE_FLAG_NOXMERGES);
+	KUNIT_EXPECT_EQ(test, same,
+			blk_mq_sched_try_insert_merge(&f->q, &next->rq, &free));
+	KUNIT_EXPECT_EQ(test, same, f->bios[0].bi_next == &next->bios[0]);
+}
+
+/* A command cannot be divided: its caller has to know, and copies. */
+static void append_bio_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	struct fake_rq *f = class_rq(test, a);
+	struct bio_vec bv;
+	struct bio bio;
+
+	class_bio_init(&bio, &bv, 1, b);
+	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio),
+			same ? 0 : -EREMOTEIO);
+	KUNIT_EXPECT_EQ(test, f->rq.biotail == &bio, same);
+}
+
+static struct kunit_case blk_p2pdma_cases[] = {
+	KUNIT_CASE_PARAM(class_bio_test, pair_gen_params),
+	KUNIT_CASE_PARAM(class_integrity_test, pair_gen_params),
+	KUNIT_CASE_PARAM(class_bvecs_test, bvecs_gen_params),
+	KUNIT_CASE_PARAM(merge_bio_test, pair_gen_params),
+	KUNIT_CASE_PARAM(merge_rq_test, pair_gen_params),
+	KUNIT_CASE_PARAM(append_bio_test, pair_gen_params),
+	{}
+};
+
+static struct kunit_suite blk_p2pdma_suite = {
+	.name = "blk-p2pdma",
+	.test_cases = blk_p2pdma_cases,
+};
+
+kunit_test_suite(blk_p2pdma_suite);
+
+MODULE_DESCRIPTION("KUnit tests of the class of bios");
+MODULE_LICENSE("GPL");
