@@ -60,6 +60,14 @@ count: deps
 test: stock patched modules initramfs count ## run the tests
 	scripts/test
 
+.PHONY: bench
+bench: stock patched initramfs count ## count the work per I/O over the matrix; FULL=1 for the whole of it
+	scripts/bench/run $(if $(FULL),-f)
+
+.PHONY: report
+report: deps ## make the summary and plots of the last bench anew from its JSON
+	scripts/bench/report
+
 .PHONY: check
 check: stock patched ## static checks of scripts, patches and C files
 	scripts/check
