@@ -20,6 +20,8 @@
 #define MAX_PIECES 4
 #define PIECE_SIZE SZ_32K
 #define STEP 512
+#define APART_SIZE SZ_2M
+#define APART_TRIES 256
 
 static char *device, *provider, *disk, *p2p = "none";
 static bool bounces, can_bounce;
@@ -779,6 +781,97 @@ static void test_request_p2p(struct kunit *test)
 	expect_unmapped(test, m);
 }
 
+/* Two blocks of memory with as much as possible between them, bounce buffers too. */
+static void alloc_apart(struct kunit *test, void **low, void **high)
+{
+	void **blocks = kunit_kcalloc(test, APART_TRIES, sizeof(*blocks),
+				      GFP_KERNEL);
+	unsigned int nr;
+
+	KUNIT_ASSERT_NOT_NULL(test, blocks);
+	for (nr = 0; nr < APART_TRIES; nr++) {
+		blocks[nr] = alloc_pages_exact(APART_SIZE, GFP_KERNEL |
+					       __GFP_NORETRY | __GFP_NOWARN);
+		if (!blocks[nr])
+			break;
+		*low = nr ? min(*low, blocks[nr]) : blocks[nr];
+		*high = nr ? max(*high, blocks[nr]) : blocks[nr];
+	}
+	while (nr--)
+		if (blocks[nr] != *low && blocks[nr] != *high)
+			free_pages_exact(blocks[nr], APART_SIZE);
+}
+
+/* Have everything from @limit on bounce; forget what has bounced so far. */
+static void limit_reach(struct kunit *test, u64 limit)
+{
+	dev->bus_dma_limit = limit;
+	KUNIT_ASSERT_EQ(test, 0, dma_set_mask(dev, dma_get_mask(dev)));
+}
+
+static void limit_reach_below(struct kunit *test, void *high)
+{
+	dma_addr_t addr;
+
+	limit_reach(test, virt_to_phys(high) - 1);
+	addr = dma_map_phys(dev, virt_to_phys(high), PAGE_SIZE, DMA_TO_DEVICE,
+			    0);
+	if (dma_mapping_error(dev, addr)) {
+		limit_reach(test, 0);
+		KUNIT_FAIL_AND_ABORT(test, "no bounce buffer is so low");
+	}
+	dma_unmap_phys(dev, addr, PAGE_SIZE, DMA_TO_DEVICE, 0);
+	limit_reach(test, virt_to_phys(high) - 1);
+}
+
+static int read_disk(void *pieces[], size_t len)
+{
+	struct bio *bio = bio_alloc(file_bdev(disk_file), MAX_PIECES,
+				    REQ_OP_READ, GFP_KERNEL);
+	int ret;
+
+	bio->bi_iter.bi_sector = SZ_16M >> SECTOR_SHIFT;
+	for (int i = 0; i < MAX_PIECES; i++)
+		if (bio_add_page(bio, virt_to_page(pieces[i]), len, 0) != len)
+			break;
+	ret = bio->bi_iter.bi_size == MAX_PIECES * len ? submit_bio_wait(bio) :
+							 -E2BIG;
+	bio_put(bio);
+	return ret;
+}
+
+/*
+ * A device that never bounced anything, and of one request only the last piece
+ * is out of its reach: whether to unmap is not known at the first piece.
+ */
+static void test_late_bounce(struct kunit *test)
+{
+	void *pieces[MAX_PIECES], *low = NULL, *high = NULL, *last;
+	int ret;
+
+	if (domain || bounces || !can_bounce)
+		kunit_skip(test, "nothing bounces for want of reach");
+	alloc_apart(test, &low, &high);
+	KUNIT_ASSERT_PTR_NE(test, low, high);
+	for (int i = 0; i < MAX_PIECES; i++)
+		pieces[i] = low + i * PIECE_SIZE;
+	last = pieces[MAX_PIECES - 1];
+	KUNIT_ASSERT_EQ(test, 0, read_disk(pieces, PAGE_SIZE));
+	pieces[MAX_PIECES - 1] = high;
+	memset(high, 0xa5, PAGE_SIZE);
+
+	limit_reach_below(test, high);
+	KUNIT_EXPECT_FALSE(test, dma_need_unmap(dev));
+	ret = read_disk(pieces, PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, dma_need_unmap(dev));
+	limit_reach(test, 0);
+
+	KUNIT_EXPECT_EQ(test, 0, ret);
+	KUNIT_EXPECT_MEMEQ(test, last, high, PAGE_SIZE);
+	free_pages_exact(high, APART_SIZE);
+	free_pages_exact(low, APART_SIZE);
+}
+
 static struct mapping *map_metadata(struct kunit *test, struct request *req)
 {
 	struct mapping *m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
@@ -844,6 +937,7 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE_PARAM(test_request, request_layout_gen_params),
 	KUNIT_CASE_PARAM(test_request_bounced, request_layout_gen_params),
 	KUNIT_CASE_PARAM(test_request_p2p, request_layout_gen_params),
+	KUNIT_CASE(test_late_bounce),
 	KUNIT_CASE(test_metadata),
 	{}
 };
