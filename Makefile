@@ -61,8 +61,8 @@ test: stock patched modules initramfs count ## run the tests
 	scripts/test
 
 .PHONY: bench
-bench: stock patched initramfs count ## count the work per I/O over the matrix; FULL=1 for the whole of it
-	scripts/bench/run $(if $(FULL),-f)
+bench: $(if $(DEV),,stock patched initramfs count) ## work per I/O over a matrix; FULL=1: all of it; DEV=... P2P=...: on this machine
+	scripts/bench/$(if $(DEV),here,run) $(if $(FULL),-f) $(DEV) $(P2P)
 
 .PHONY: report
 report: deps ## make the summary and plots of the last bench anew from its JSON
