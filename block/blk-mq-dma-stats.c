@@ -24,7 +24,8 @@ enum blk_dma_stat {
 	BLK_DMA_STAT_SEGMENTS,
 	/* what that took */
 	BLK_DMA_STAT_CLASSIFIED,
-	BLK_DMA_STAT_IOTLB_SYNCS,
+	BLK_DMA_STAT_MAP_SYNCS,
+	BLK_DMA_STAT_UNMAP_SYNCS,
 	BLK_DMA_STAT_BOUNCED,
 	BLK_DMA_STAT_FAILED,
 	BLK_DMA_NR_STATS,
@@ -48,7 +49,8 @@ static const char *const blk_dma_stat_names[BLK_DMA_NR_STATS] = {
 	[BLK_DMA_STAT_IOVA] = "iova",
 	[BLK_DMA_STAT_SEGMENTS] = "segments",
 	[BLK_DMA_STAT_CLASSIFIED] = "classified",
-	[BLK_DMA_STAT_IOTLB_SYNCS] = "iotlb_syncs",
+	[BLK_DMA_STAT_MAP_SYNCS] = "map_syncs",
+	[BLK_DMA_STAT_UNMAP_SYNCS] = "unmap_syncs",
 	[BLK_DMA_STAT_BOUNCED] = "bounced",
 	[BLK_DMA_STAT_FAILED] = "failed",
 };
@@ -100,15 +102,25 @@ static void blk_dma_probe_map(void *data, struct request *req,
 		break;
 	case BLK_DMA_IOVA:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_IOVA);
-		blk_dma_stat_inc(stats, BLK_DMA_STAT_IOTLB_SYNCS);
 		break;
 	case BLK_DMA_SEGMENTS:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_SEGMENTS);
+		break;
+	case BLK_DMA_UNLINKED:
 		break;
 	}
 
 	if (bounced)
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_BOUNCED);
+}
+
+static void blk_dma_probe_sync(void *data, struct request *req, bool unmap)
+{
+	struct blk_dma_stats *stats = blk_dma_stats(req);
+
+	if (stats)
+		blk_dma_stat_inc(stats, unmap ? BLK_DMA_STAT_UNMAP_SYNCS :
+						BLK_DMA_STAT_MAP_SYNCS);
 }
 
 static void blk_dma_probe_error(void *data, struct request *req,
@@ -133,11 +145,16 @@ static int blk_dma_stats_get(void)
 	ret = register_trace_block_rq_dma_map(blk_dma_probe_map, NULL);
 	if (ret)
 		goto put;
-	ret = register_trace_block_rq_dma_error(blk_dma_probe_error, NULL);
+	ret = register_trace_block_rq_dma_sync(blk_dma_probe_sync, NULL);
 	if (ret)
 		goto unregister_map;
+	ret = register_trace_block_rq_dma_error(blk_dma_probe_error, NULL);
+	if (ret)
+		goto unregister_sync;
 	return 0;
 
+unregister_sync:
+	unregister_trace_block_rq_dma_sync(blk_dma_probe_sync, NULL);
 unregister_map:
 	unregister_trace_block_rq_dma_map(blk_dma_probe_map, NULL);
 put:
@@ -150,6 +167,7 @@ static void blk_dma_stats_put(void)
 	if (--blk_dma_stats_users)
 		return;
 	unregister_trace_block_rq_dma_map(blk_dma_probe_map, NULL);
+	unregister_trace_block_rq_dma_sync(blk_dma_probe_sync, NULL);
 	unregister_trace_block_rq_dma_error(blk_dma_probe_error, NULL);
 }
 

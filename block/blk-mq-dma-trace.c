@@ -12,6 +12,7 @@
 
 EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_map);
 EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_unmap);
+EXPORT_TRACEPOINT_SYMBOL_GPL(block_rq_dma_sync);
 
 static unsigned int blk_dma_count_ranges(struct request *req,
 					 struct blk_dma_iter *iter)
@@ -49,11 +50,20 @@ EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_map);
 void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
 			      enum pci_p2pdma_map_type map, bool is_integrity)
 {
+	/* told when it was unlinked */
+	if (mode == BLK_DMA_UNLINKED)
+		return;
 	trace_block_rq_dma_unmap(req, map, mode,
 				 blk_rq_dma_bytes(req, is_integrity),
 				 is_integrity);
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_unmap);
+
+void __blk_rq_dma_trace_sync(struct request *req, bool unmap)
+{
+	trace_block_rq_dma_sync(req, unmap);
+}
+EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_sync);
 
 void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
 			      bool is_integrity)

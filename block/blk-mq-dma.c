@@ -142,15 +142,12 @@ static dma_addr_t blk_dma_iova_place(struct blk_dma_iter *iter, dma_addr_t iova,
 	return ALIGN(iova, iter->granule) + (phys & (iter->granule - 1));
 }
 
-/* Bytes from the first IOVA of the memory to the last. */
-static size_t blk_dma_iova_span(struct blk_dma_iter *iter, size_t total)
+/* Bytes from the first IOVA of memory with gaps to the last. */
+static size_t blk_dma_iova_span(struct blk_dma_iter *iter)
 {
 	struct blk_map_iter walk = iter->iter;
 	dma_addr_t start = 0, end = 0;
 	struct phys_vec vec;
-
-	if (!iter->gaps)
-		return total;
 
 	while (blk_map_iter_next_bvec(&walk, &vec)) {
 		dma_addr_t place = blk_dma_iova_place(iter, end, vec.paddr);
@@ -162,33 +159,52 @@ static size_t blk_dma_iova_span(struct blk_dma_iter *iter, size_t total)
 	return end - start;
 }
 
-static int blk_dma_iova_link(struct request *req, struct device *dma_dev,
-			     struct dma_iova_state *state,
-			     struct blk_dma_iter *iter)
+/*
+ * Link all memory into @state and set *@linked to the bytes of IOVAs that took.
+ */
+static int blk_dma_link(struct request *req, struct device *dma_dev,
+			struct dma_iova_state *state, struct blk_dma_iter *iter,
+			size_t *linked)
 {
+	enum dma_data_direction dir = rq_dma_dir(req);
 	struct blk_map_iter walk = iter->iter;
-	size_t linked = 0, offset;
 	struct phys_vec vec;
+	size_t done = 0;
 	int error = 0;
 
-	while (!error && blk_map_iter_next_bvec(&walk, &vec)) {
-		offset = linked;
-		if (iter->gaps && linked)
-			offset = blk_dma_iova_place(iter, state->addr + linked,
+	while (blk_map_iter_next_bvec(&walk, &vec)) {
+		error = dma_iova_link(dma_dev, state, vec.paddr, done, vec.len,
+				      dir, iter->attrs);
+		if (unlikely(error))
+			break;
+		done += vec.len;
+	}
+	*linked = done;
+	return error;
+}
+
+static int blk_dma_link_gaps(struct request *req, struct device *dma_dev,
+			     struct dma_iova_state *state,
+			     struct blk_dma_iter *iter, size_t *linked)
+{
+	struct blk_map_iter walk = iter->iter;
+	struct phys_vec vec;
+	size_t offset;
+	int error;
+
+	while (blk_map_iter_next_bvec(&walk, &vec)) {
+		offset = 0;
+		if (*linked)
+			offset = blk_dma_iova_place(iter, state->addr + *linked,
 						    vec.paddr) -
 				 state->addr;
 		error = dma_iova_link(dma_dev, state, vec.paddr, offset,
 				      vec.len, rq_dma_dir(req), iter->attrs);
-		if (!error)
-			linked = offset + vec.len;
+		if (error)
+			return error;
+		*linked = offset + vec.len;
 	}
-
-	if (!error)
-		error = dma_iova_sync(dma_dev, state, 0, linked);
-	if (unlikely(error))
-		dma_iova_destroy(dma_dev, state, linked, rq_dma_dir(req),
-				 iter->attrs);
-	return error;
+	return 0;
 }
 
 /*
@@ -205,14 +221,14 @@ static bool blk_dma_can_use_iova(struct request *req, struct device *dma_dev,
 
 	iter->granule = mask + 1;
 	iter->gaps = mask & ~queue_virt_boundary(req->q);
-	if ((iter->attrs & DMA_ATTR_MMIO) ||
-	    !dma_iova_can_bounce(dma_dev, rq_dma_dir(req)))
+	if (!iter->gaps && mask <= dma_get_min_align_mask(dma_dev))
 		return true;
-	return !iter->gaps && mask <= dma_get_min_align_mask(dma_dev);
+	return (iter->attrs & DMA_ATTR_MMIO) ||
+	       !dma_iova_can_bounce(dma_dev, rq_dma_dir(req));
 }
 
 /* Without gaps the memory is one range, as far as the queue takes it as one. */
-static bool blk_dma_iova_next(struct blk_dma_iter *iter)
+static __always_inline bool blk_dma_iova_next(struct blk_dma_iter *iter)
 {
 	struct phys_vec vec;
 
@@ -260,44 +276,77 @@ bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_map_iter_next);
 
+static int blk_dma_sync(struct request *req, struct device *dma_dev,
+			struct dma_iova_state *state, size_t linked,
+			struct dma_iova_batch *batch)
+{
+	if (batch)
+		return dma_iova_batch_sync_later(batch, dma_dev, state, linked);
+	blk_rq_dma_trace_sync(req, false);
+	return dma_iova_sync(dma_dev, state, 0, linked);
+}
+
+static bool blk_dma_unwind_iova(struct request *req, struct device *dma_dev,
+				struct dma_iova_state *state,
+				struct blk_dma_iter *iter, size_t linked,
+				int error)
+{
+	dma_iova_destroy(dma_dev, state, linked, rq_dma_dir(req), iter->attrs);
+	return blk_dma_map_fail(req, iter, error);
+}
+
 /* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
 static noinline bool blk_dma_start_mapped(struct request *req,
 					  struct device *dma_dev,
 					  struct dma_iova_state *state,
-					  struct blk_dma_iter *iter)
+					  struct blk_dma_iter *iter,
+					  struct dma_iova_slots *slots,
+					  struct dma_iova_batch *batch)
 {
 	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
 	size_t total = blk_rq_dma_bytes(req, iter->iter.is_integrity);
+	size_t linked = 0, span = total;
 	int error;
 
 	iter->mode = BLK_DMA_SEGMENTS;
 	iter->bounced = false;
-	if (blk_dma_can_use_iova(req, dma_dev, iter) &&
-	    dma_iova_try_alloc(dma_dev, state, first,
-			       blk_dma_iova_span(iter, total))) {
-		error = blk_dma_iova_link(req, dma_dev, state, iter);
-		if (error)
-			return blk_dma_map_fail(req, iter, error);
-		iter->mode = BLK_DMA_IOVA;
-		iter->left = total;
-		/* blk_dma_iova_place() adds the pad of the first piece again */
-		iter->iova = iter->gaps ?
-				     ALIGN_DOWN(state->addr, iter->granule) :
-				     state->addr;
-	}
-	return __blk_rq_dma_map_iter_next(req, dma_dev, iter);
+	if (!blk_dma_can_use_iova(req, dma_dev, iter))
+		return blk_dma_segment_next(req, dma_dev, iter);
+	if (unlikely(iter->gaps))
+		span = blk_dma_iova_span(iter);
+	if (!dma_iova_try_slot(dma_dev, state, slots, req->tag, first, span) &&
+	    !dma_iova_try_alloc(dma_dev, state, first, span))
+		return blk_dma_segment_next(req, dma_dev, iter);
+
+	if (unlikely(iter->gaps))
+		error = blk_dma_link_gaps(req, dma_dev, state, iter, &linked);
+	else
+		error = blk_dma_link(req, dma_dev, state, iter, &linked);
+	if (!error)
+		error = blk_dma_sync(req, dma_dev, state, linked, batch);
+	if (unlikely(error))
+		return blk_dma_unwind_iova(req, dma_dev, state, iter, linked,
+					   error);
+
+	iter->mode = BLK_DMA_IOVA;
+	iter->left = total;
+	iter->iova = state->addr;
+	/* blk_dma_iova_place() adds the pad of the first piece again */
+	if (unlikely(iter->gaps))
+		iter->iova = ALIGN_DOWN(state->addr, iter->granule);
+	return blk_dma_iova_next(iter);
 }
 
 /* Map @iter->iter, which is not empty, and give the first range. */
-static __always_inline bool blk_dma_start(struct request *req,
-					  struct device *dma_dev,
-					  struct dma_iova_state *state,
-					  struct blk_dma_iter *iter,
-					  bool is_p2p)
+static __always_inline bool
+blk_dma_start(struct request *req, struct device *dma_dev,
+	      struct dma_iova_state *state, struct blk_dma_iter *iter,
+	      struct dma_iova_slots *slots, struct dma_iova_batch *batch,
+	      bool is_p2p)
 {
 	bool linear;
 
-	*state = (struct dma_iova_state){};
+	state->__size = 0;
 	iter->p2pdma.mem = NULL;
 	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
 	iter->status = BLK_STS_OK;
@@ -311,8 +360,20 @@ static __always_inline bool blk_dma_start(struct request *req,
 		return false;
 
 	if (unlikely(!linear))
-		return blk_dma_start_mapped(req, dma_dev, state, iter);
+		return blk_dma_start_mapped(req, dma_dev, state, iter, slots,
+					    batch);
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+}
+
+static __always_inline bool
+blk_dma_start_data(struct request *req, struct device *dma_dev,
+		   struct dma_iova_state *state, struct blk_dma_iter *iter,
+		   struct dma_iova_slots *slots, struct dma_iova_batch *batch)
+{
+	blk_data_iter_init(req, &iter->iter);
+	return blk_dma_start(req, dma_dev, state, iter, slots, batch,
+			     iter->iter.bio &&
+				     (iter->iter.bio->bi_opf & REQ_P2PDMA));
 }
 
 /**
@@ -335,12 +396,36 @@ bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
 			       struct dma_iova_state *state,
 			       struct blk_dma_iter *iter)
 {
-	blk_data_iter_init(req, &iter->iter);
-	return blk_dma_start(req, dma_dev, state, iter,
-			     iter->iter.bio &&
-				     (iter->iter.bio->bi_opf & REQ_P2PDMA));
+	return blk_dma_start_data(req, dma_dev, state, iter, NULL, NULL);
 }
 EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start);
+
+/**
+ * blk_rq_dma_map_iter_start_batch - as blk_rq_dma_map_iter_start(), for drivers
+ *	that save IOVA allocations and IOTLB syncs
+ * @req: the request; has data
+ * @dma_dev: device that will do the DMA
+ * @state: as for blk_rq_dma_map_iter_start()
+ * @iter: as for blk_rq_dma_map_iter_start()
+ * @slots: IOVAs kept for requests, by tag; NULL for none
+ * @batch: takes the IOTLB sync, if one is due; NULL to sync at once
+ *
+ * With @batch the device must not learn of the request before dma_iova_batch_sync(). If
+ * that fails, unmap the request as if it had been done.
+ *
+ * Context: any.
+ * Return: as blk_rq_dma_map_iter_start().
+ */
+bool blk_rq_dma_map_iter_start_batch(struct request *req,
+				     struct device *dma_dev,
+				     struct dma_iova_state *state,
+				     struct blk_dma_iter *iter,
+				     struct dma_iova_slots *slots,
+				     struct dma_iova_batch *batch)
+{
+	return blk_dma_start_data(req, dma_dev, state, iter, slots, batch);
+}
+EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start_batch);
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
 /**
@@ -375,11 +460,33 @@ bool blk_rq_integrity_dma_map_iter_start(struct request *req,
 					 struct dma_iova_state *state,
 					 struct blk_dma_iter *iter)
 {
-	blk_rq_integrity_map_iter_init(req, &iter->iter);
-	return blk_dma_start(req, dma_dev, state, iter,
-			     bio_integrity_flagged(req->bio, BIP_P2PDMA));
+	return blk_rq_integrity_dma_map_iter_start_batch(req, dma_dev, state,
+							 iter, NULL);
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start);
+
+/**
+ * blk_rq_integrity_dma_map_iter_start_batch - as for data
+ * @req: the request; has metadata
+ * @dma_dev: device that will do the DMA
+ * @state: as for blk_rq_integrity_dma_map_iter_start()
+ * @iter: as for blk_rq_integrity_dma_map_iter_start()
+ * @batch: as for blk_rq_dma_map_iter_start_batch(); NULL to sync at once
+ *
+ * Context: any.
+ * Return: as blk_rq_dma_map_iter_start().
+ */
+bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
+					       struct device *dma_dev,
+					       struct dma_iova_state *state,
+					       struct blk_dma_iter *iter,
+					       struct dma_iova_batch *batch)
+{
+	blk_rq_integrity_map_iter_init(req, &iter->iter);
+	return blk_dma_start(req, dma_dev, state, iter, NULL, batch,
+			     bio_integrity_flagged(req->bio, BIP_P2PDMA));
+}
+EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start_batch);
 
 /**
  * blk_rq_integrity_dma_map_iter_next - map the next range of metadata

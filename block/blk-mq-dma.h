@@ -8,12 +8,14 @@
 
 #include <linux/blk-integrity.h>
 #include <linux/blk-mq.h>
+#include <linux/dma-iova-batch.h>
 #include <linux/dma-mapping.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/tracepoint-defs.h>
 
 DECLARE_TRACEPOINT(block_rq_dma_map);
 DECLARE_TRACEPOINT(block_rq_dma_unmap);
+DECLARE_TRACEPOINT(block_rq_dma_sync);
 
 /**
  * struct phys_vec - a physically contiguous piece of memory
@@ -47,11 +49,14 @@ struct blk_map_iter {
  * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap
  * @BLK_DMA_IOVA: one range of IOVAs; dma_iova_destroy() it
  * @BLK_DMA_SEGMENTS: each range by itself; dma_unmap_phys() each
+ * @BLK_DMA_UNLINKED: one range of IOVAs, unmapped and synced in a batch;
+ *	dma_iova_free() it if it is still allocated. Set by the driver
  */
 enum blk_dma_mode {
 	BLK_DMA_LINEAR,
 	BLK_DMA_IOVA,
 	BLK_DMA_SEGMENTS,
+	BLK_DMA_UNLINKED,
 };
 
 /**
@@ -86,10 +91,17 @@ struct blk_dma_iter {
 bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
 			       struct dma_iova_state *state,
 			       struct blk_dma_iter *iter);
+bool blk_rq_dma_map_iter_start_batch(struct request *req,
+				     struct device *dma_dev,
+				     struct dma_iova_state *state,
+				     struct blk_dma_iter *iter,
+				     struct dma_iova_slots *slots,
+				     struct dma_iova_batch *batch);
 void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
 			    struct blk_dma_iter *iter);
 void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
 			      enum pci_p2pdma_map_type map, bool is_integrity);
+void __blk_rq_dma_trace_sync(struct request *req, bool unmap);
 void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
 			      bool is_integrity);
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
@@ -102,6 +114,11 @@ bool blk_rq_integrity_dma_map_iter_start(struct request *req,
 					 struct device *dma_dev,
 					 struct dma_iova_state *state,
 					 struct blk_dma_iter *iter);
+bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
+					       struct device *dma_dev,
+					       struct dma_iova_state *state,
+					       struct blk_dma_iter *iter,
+					       struct dma_iova_batch *batch);
 bool blk_rq_integrity_dma_map_iter_next(struct request *req,
 					struct device *dma_dev,
 					struct blk_dma_iter *iter);
@@ -112,6 +129,15 @@ static inline bool
 blk_rq_integrity_dma_map_iter_start(struct request *req, struct device *dma_dev,
 				    struct dma_iova_state *state,
 				    struct blk_dma_iter *iter)
+{
+	iter->status = BLK_STS_NOTSUPP;
+	return false;
+}
+
+static inline bool blk_rq_integrity_dma_map_iter_start_batch(
+	struct request *req, struct device *dma_dev,
+	struct dma_iova_state *state, struct blk_dma_iter *iter,
+	struct dma_iova_batch *batch)
 {
 	iter->status = BLK_STS_NOTSUPP;
 	return false;
@@ -310,6 +336,20 @@ static __always_inline void blk_rq_dma_trace_unmap(struct request *req,
 {
 	if (tracepoint_enabled(block_rq_dma_unmap))
 		__blk_rq_dma_trace_unmap(req, mode, map, is_integrity);
+}
+
+/**
+ * blk_rq_dma_trace_sync - tell tracing that the IOTLB is about to be synced
+ * @req: the request, or any of those that share the sync
+ * @unmap: after unmapping; otherwise after mapping
+ *
+ * Context: any. Free while nobody traces or counts.
+ */
+static __always_inline void blk_rq_dma_trace_sync(struct request *req,
+						  bool unmap)
+{
+	if (tracepoint_enabled(block_rq_dma_sync))
+		__blk_rq_dma_trace_sync(req, unmap);
 }
 
 /**

@@ -127,6 +127,30 @@ TRACE_EVENT(block_rq_dma_unmap,
 );
 
 /**
+ * block_rq_dma_sync - the IOTLB is about to be synced
+ * @rq: the request, or the first of those that share the sync
+ * @unmap: after unmapping; otherwise after mapping
+ */
+TRACE_EVENT(block_rq_dma_sync,
+
+	TP_PROTO(struct request *rq, bool unmap),
+	TP_ARGS(rq, unmap),
+
+	TP_STRUCT__entry(
+		__field(dev_t, dev)
+		__field(bool, unmap)
+	),
+
+	TP_fast_assign(
+		__entry->dev = blk_rq_dma_trace_dev(rq);
+		__entry->unmap = unmap;
+	),
+
+	TP_printk("%d,%d %s", MAJOR(__entry->dev), MINOR(__entry->dev),
+		  __entry->unmap ? "unmap" : "map")
+);
+
+/**
  * block_rq_dma_error - the data or the metadata of a request was not mapped
  * @rq: the request
  * @status: why; BLK_STS_TARGET if the device cannot reach the memory

@@ -424,6 +424,30 @@ static unsigned long nvme_dma_attrs(enum pci_p2pdma_map_type map)
 	return map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ? DMA_ATTR_MMIO : 0;
 }
 
+/* Unmap what is not mapped piece by piece. */
+static bool nvme_unmap_at_once(struct nvme_dma *dma, struct request *req,
+			       enum blk_dma_mode mode,
+			       struct dma_iova_state *state,
+			       enum pci_p2pdma_map_type map)
+{
+	switch (mode) {
+	case BLK_DMA_LINEAR:
+		return true;
+	case BLK_DMA_IOVA:
+		blk_rq_dma_trace_sync(req, true);
+		dma_iova_destroy(dma->dev, state, dma_iova_size(state),
+				 rq_dma_dir(req), nvme_dma_attrs(map));
+		return true;
+	case BLK_DMA_UNLINKED:
+		if (dma_use_iova(state))
+			dma_iova_free(dma->dev, state);
+		return true;
+	case BLK_DMA_SEGMENTS:
+		break;
+	}
+	return false;
+}
+
 static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
 				     unsigned int mapped)
 {
@@ -447,19 +471,9 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
-	switch (iod->data_mode) {
-	case BLK_DMA_LINEAR:
-		break;
-	case BLK_DMA_IOVA:
-		dma_iova_destroy(dma->dev, &iod->data_iova,
-				 dma_iova_size(&iod->data_iova),
-				 rq_dma_dir(req),
-				 nvme_dma_attrs(iod->data_map));
-		break;
-	case BLK_DMA_SEGMENTS:
+	if (!nvme_unmap_at_once(dma, req, iod->data_mode, &iod->data_iova,
+				iod->data_map))
 		nvme_unmap_data_segments(dma, req, mapped);
-		break;
-	}
 	nvme_free_lists(dma, iod);
 }
 
@@ -528,19 +542,9 @@ static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
-	switch (iod->meta_mode) {
-	case BLK_DMA_LINEAR:
-		break;
-	case BLK_DMA_IOVA:
-		dma_iova_destroy(dma->dev, &iod->meta_iova,
-				 dma_iova_size(&iod->meta_iova),
-				 rq_dma_dir(req),
-				 nvme_dma_attrs(iod->meta_map));
-		break;
-	case BLK_DMA_SEGMENTS:
+	if (!nvme_unmap_at_once(dma, req, iod->meta_mode, &iod->meta_iova,
+				iod->meta_map))
 		nvme_unmap_meta_segments(dma, req, mapped);
-		break;
-	}
 	if (iod->meta_list)
 		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
 }
@@ -557,21 +561,22 @@ void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req)
  * @req: the request; has metadata
  * @use_sgl: by an SGL; otherwise it is one segment and the command has its
  *	address
+ * @batch: takes the IOTLB sync, if one is due; NULL to sync at once
  *
  * Context: any.
  * Return: BLK_STS_OK; undo with nvme_dma_unmap_metadata(). Otherwise none of
  * it is mapped.
  */
 blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
-				   bool use_sgl)
+				   bool use_sgl, struct dma_iova_batch *batch)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	struct blk_dma_iter iter;
 	unsigned int mapped;
 	blk_status_t status = BLK_STS_OK;
 
-	if (!blk_rq_integrity_dma_map_iter_start(req, dma->dev, &iod->meta_iova,
-						 &iter))
+	if (!blk_rq_integrity_dma_map_iter_start_batch(
+		    req, dma->dev, &iod->meta_iova, &iter, batch))
 		return iter.status;
 
 	iod->meta_mode = iter.mode;
@@ -587,4 +592,44 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
 	else
 		blk_rq_dma_trace_map(req, &iod->meta_iova, &iter);
 	return status;
+}
+
+static __always_inline void
+nvme_unlink(struct nvme_dma *dma, struct request *req, u8 *mode,
+	    struct dma_iova_state *state, enum pci_p2pdma_map_type map,
+	    bool is_integrity, struct dma_iova_batch *batch)
+{
+	if (*mode != BLK_DMA_IOVA)
+		return;
+
+	blk_rq_dma_trace_unmap(req, *mode, map, is_integrity);
+	dma_iova_batch_unlink(batch, dma->dev, state, dma_iova_size(state),
+			      rq_dma_dir(req), nvme_dma_attrs(map));
+	*mode = dma_use_iova(state) ? BLK_DMA_UNLINKED : BLK_DMA_LINEAR;
+}
+
+/**
+ * nvme_dma_unlink - unmap a request's IOVAs and leave the IOTLB sync to a batch
+ * @dma: the controller's
+ * @req: the request
+ * @has_metadata: there is metadata, which is mapped
+ * @batch: the batch
+ *
+ * Call nvme_dma_unmap_data() and nvme_dma_unmap_metadata() as ever, but only
+ * after dma_iova_batch_sync_unlinked(). What is mapped by other means is left
+ * to them.
+ *
+ * Context: any.
+ */
+void nvme_dma_unlink(struct nvme_dma *dma, struct request *req,
+		     bool has_metadata, struct dma_iova_batch *batch)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	if (blk_rq_nr_phys_segments(req))
+		nvme_unlink(dma, req, &iod->data_mode, &iod->data_iova,
+			    iod->data_map, false, batch);
+	if (has_metadata)
+		nvme_unlink(dma, req, &iod->meta_mode, &iod->meta_iova,
+			    iod->meta_map, true, batch);
 }

@@ -81,7 +81,9 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
 blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
 			      struct blk_dma_iter *iter);
 blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
-				   bool use_sgl);
+				   bool use_sgl, struct dma_iova_batch *batch);
+void nvme_dma_unlink(struct nvme_dma *dma, struct request *req,
+		     bool has_metadata, struct dma_iova_batch *batch);
 void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 			   unsigned int mapped);
 void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req);

@@ -49,7 +49,7 @@ bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
 	if (iommu_dma_attach_deferred(dev, domain))
 		return false;
 
-	iovad = iommu_dma_iovad(domain);
+	iovad = &domain->iova_cookie->iovad;
 	if (dev_WARN_ONCE(dev, dma_get_min_align_mask(dev) > iova_mask(iovad),
 			  "Unsupported alignment constraint\n"))
 		return false;
@@ -70,12 +70,14 @@ static void dma_iova_free_range(struct iommu_domain *domain,
 				struct dma_iova_state *state,
 				struct iommu_iotlb_gather *gather)
 {
-	struct iova_domain *iovad = iommu_dma_iovad(domain);
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	size_t pad = iova_offset(iovad, state->addr);
 
-	iommu_dma_free_iova(domain, state->addr - pad,
-			    iova_align(iovad, dma_iova_size(state) + pad),
-			    gather);
+	if (!(state->__size & DMA_IOVA_IN_SLOT))
+		iommu_dma_free_iova(domain->iova_cookie, state->addr - pad,
+				    iova_align(iovad,
+					       dma_iova_size(state) + pad),
+				    gather);
 	*state = (struct dma_iova_state){};
 }
 
@@ -91,6 +93,110 @@ void dma_iova_free(struct device *dev, struct dma_iova_state *state)
 	dma_iova_free_range(iommu_get_dma_domain(dev), state, NULL);
 }
 EXPORT_SYMBOL_GPL(dma_iova_free);
+
+/**
+ * dma_iova_alloc_slots - allocate IOVAs to keep for many transfers
+ * @dev: device that will do the DMA
+ * @slots: filled in; owned by the caller until dma_iova_free_slots()
+ * @nr: how many
+ *
+ * They save an allocation for each transfer, where IOVAs can be used again at
+ * once: not in a domain with a flush queue. They come from above 4 GiB, so as to
+ * leave what is below to devices that reach no further.
+ *
+ * Context: may sleep.
+ * @slots->nr is 0 if there are none to be had, which is no error.
+ */
+void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
+			  unsigned int nr)
+{
+	struct iommu_domain *domain;
+	struct iova_domain *iovad;
+	struct iova *iova;
+	u64 limit;
+
+	slots->nr = 0;
+	if (!use_dma_iommu(dev))
+		return;
+
+	domain = iommu_get_dma_domain(dev);
+	iovad = &domain->iova_cookie->iovad;
+	limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+	if (domain->geometry.force_aperture)
+		limit = min_t(u64, limit, domain->geometry.aperture_end);
+	if (READ_ONCE(domain->iova_cookie->fq_domain) ||
+	    iommu_dma_attach_deferred(dev, domain) ||
+	    iovad->granule > DMA_IOVA_SLOT_SIZE)
+		return;
+
+	iova = alloc_iova(iovad, (u64)nr << (DMA_IOVA_SLOT_SHIFT -
+					     iova_shift(iovad)),
+			  limit >> iova_shift(iovad), true);
+	if (!iova)
+		return;
+	slots->addr = iova_dma_addr(iovad, iova);
+	if (slots->addr <= DMA_BIT_MASK(32))
+		__free_iova(iovad, iova);
+	else
+		slots->nr = nr;
+}
+EXPORT_SYMBOL_GPL(dma_iova_alloc_slots);
+
+/**
+ * dma_iova_free_slots - free what dma_iova_alloc_slots() allocated
+ * @dev: device they were allocated for
+ * @slots: the slots; no transfer may use any
+ *
+ * Context: may sleep.
+ */
+void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
+{
+	struct iova_domain *iovad;
+
+	if (!slots->nr)
+		return;
+	iovad = &iommu_get_dma_domain(dev)->iova_cookie->iovad;
+	free_iova(iovad, iova_pfn(iovad, slots->addr));
+	slots->nr = 0;
+}
+EXPORT_SYMBOL_GPL(dma_iova_free_slots);
+
+/**
+ * dma_iova_try_slot - use a slot for a transfer
+ * @dev: device that will do the DMA
+ * @state: filled in, as by dma_iova_try_alloc()
+ * @slots: the slots; may be NULL
+ * @index: number of the slot; no other transfer uses it
+ * @phys: as for dma_iova_try_alloc()
+ * @size: as for dma_iova_try_alloc()
+ *
+ * The IOVAs go back to the slot when they are freed or destroyed, which syncs
+ * the IOTLB before it returns; or by dma_iova_batch_unlink(): then no transfer
+ * may use the slot until the batch is synced.
+ *
+ * Context: any.
+ * Return: true if @state holds a range, as after dma_iova_try_alloc(). False if
+ * there is no such slot or if it is too small.
+ */
+bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
+		       struct dma_iova_slots *slots, unsigned int index,
+		       phys_addr_t phys, size_t size)
+{
+	size_t pad;
+
+	if (!slots || index >= slots->nr)
+		return false;
+
+	pad = iova_offset(&iommu_get_dma_domain(dev)->iova_cookie->iovad, phys);
+	if (size > DMA_IOVA_SLOT_SIZE - pad)
+		return false;
+
+	state->addr = slots->addr + pad +
+		      ((dma_addr_t)index << DMA_IOVA_SLOT_SHIFT);
+	state->__size = size | DMA_IOVA_IN_SLOT;
+	return true;
+}
+EXPORT_SYMBOL_GPL(dma_iova_try_slot);
 
 static bool dma_iova_bounces(struct device *dev, size_t size,
 			     enum dma_data_direction dir, unsigned long attrs)
@@ -125,12 +231,12 @@ static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
 }
 
 /* Map whole granules around @phys at @addr. Both have the same pad. */
-static int dma_iova_map(struct device *dev, dma_addr_t addr, phys_addr_t phys,
-			size_t size, enum dma_data_direction dir,
-			unsigned long attrs)
+static __always_inline int
+dma_iova_map(struct device *dev, struct iommu_domain *domain, dma_addr_t addr,
+	     phys_addr_t phys, size_t size, enum dma_data_direction dir,
+	     unsigned long attrs)
 {
-	struct iommu_domain *domain = iommu_get_dma_domain(dev);
-	struct iova_domain *iovad = iommu_dma_iovad(domain);
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	int prot = dma_iova_map_prot(dev, dir, attrs);
 	size_t pad = iova_offset(iovad, phys);
 	int ret;
@@ -153,9 +259,10 @@ static int dma_iova_map(struct device *dev, dma_addr_t addr, phys_addr_t phys,
 }
 
 /* Map @size bytes at @phys from a copy: they share a granule with others. */
-static int dma_iova_map_bounce(struct device *dev, dma_addr_t addr,
-			       phys_addr_t phys, size_t size,
-			       enum dma_data_direction dir, unsigned long attrs)
+static noinline int
+dma_iova_map_bounce(struct device *dev, struct iommu_domain *domain,
+		    dma_addr_t addr, phys_addr_t phys, size_t size,
+		    enum dma_data_direction dir, unsigned long attrs)
 {
 	phys_addr_t bounce = iommu_dma_map_swiotlb(dev, phys, size, dir, attrs);
 	int ret;
@@ -163,7 +270,7 @@ static int dma_iova_map_bounce(struct device *dev, dma_addr_t addr,
 	if (bounce == DMA_MAPPING_ERROR)
 		return -ENOMEM;
 
-	ret = dma_iova_map(dev, addr, bounce, size, dir, attrs);
+	ret = dma_iova_map(dev, domain, addr, bounce, size, dir, attrs);
 	if (ret)
 		swiotlb_tbl_unmap_single(dev, bounce, size, dir,
 					 attrs | DMA_ATTR_SKIP_CPU_SYNC);
@@ -193,11 +300,11 @@ static struct dma_iova_pieces dma_iova_split(struct iova_domain *iovad,
 	return p;
 }
 
-static void dma_iova_sync_for_cpu(struct device *dev,
-				  struct iommu_domain *domain, dma_addr_t addr,
-				  size_t size, enum dma_data_direction dir)
+void dma_iova_sync_for_cpu(struct device *dev, struct iommu_domain *domain,
+			   dma_addr_t addr, size_t size,
+			   enum dma_data_direction dir)
 {
-	struct iova_domain *iovad = iommu_dma_iovad(domain);
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 
 	while (size) {
 		size_t len = iovad->granule - iova_offset(iovad, addr);
@@ -218,91 +325,91 @@ static void dma_iova_unbounce(struct device *dev, phys_addr_t phys, size_t size,
 		swiotlb_tbl_unmap_single(dev, phys, size, dir, attrs);
 }
 
-/*
- * Unmap @size bytes at @addr, linked at once or in succession, and free the
- * range of @free if given. A bounce buffer is released only after the IOTLB
- * sync, when the device cannot write to it any more; in a domain with a flush
- * queue that is never certain, and the DMA API accepts it.
- */
-static void dma_iova_unmap(struct device *dev, dma_addr_t addr, size_t size,
+/* Unmap @size bytes at @addr and, if given, free the range of @free. */
+static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
+			   dma_addr_t addr, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs,
-			   struct dma_iova_state *free, bool bounced)
+			   struct dma_iova_state *free)
 {
-	struct iommu_domain *domain = iommu_get_dma_domain(dev);
-	struct iova_domain *iovad = iommu_dma_iovad(domain);
-	size_t pad = iova_offset(iovad, addr);
-	phys_addr_t head = 0, tail = 0;
-	struct dma_iova_pieces p = {};
 	struct iommu_iotlb_gather gather;
-	size_t unmapped;
 
-	if (!dev_is_dma_coherent(dev) &&
-	    !(attrs & (DMA_ATTR_MMIO | DMA_ATTR_SKIP_CPU_SYNC)))
-		dma_iova_sync_for_cpu(dev, domain, addr, size, dir);
-
-	if (unlikely(bounced)) {
-		p = dma_iova_split(iovad, addr, size);
-		if (p.head)
-			head = iommu_iova_to_phys(domain, addr);
-		if (p.tail)
-			tail = iommu_iova_to_phys(domain, addr + size - p.tail);
-	}
-
-	iommu_dma_gather_init(domain, &gather);
+	iommu_iotlb_gather_init(&gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */
-	if (!free)
-		gather.queued = false;
+	gather.queued = free && !(free->__size & DMA_IOVA_IN_SLOT) &&
+			READ_ONCE(domain->iova_cookie->fq_domain);
 
-	unmapped = iommu_unmap_fast(domain, addr - pad,
-				    iova_align(iovad, size + pad), &gather);
-	WARN_ON(unmapped != iova_align(iovad, size + pad));
-
+	dma_iova_unmap_nosync(dev, domain, addr, size, dir, attrs, &gather);
 	if (!gather.queued)
 		iommu_iotlb_sync(domain, &gather);
 	if (free)
 		dma_iova_free_range(domain, free, &gather);
+}
+
+/*
+ * As dma_iova_unmap(), of memory some of which is in bounce buffers. They are
+ * released only after the IOTLB sync, when the device cannot write to them any
+ * more; in a domain with a flush queue that is never certain, and the DMA API
+ * accepts it.
+ */
+static void dma_iova_unmap_bounced(struct device *dev,
+				   struct iommu_domain *domain, dma_addr_t addr,
+				   size_t size, enum dma_data_direction dir,
+				   unsigned long attrs,
+				   struct dma_iova_state *free)
+{
+	struct dma_iova_pieces p =
+		dma_iova_split(&domain->iova_cookie->iovad, addr, size);
+	phys_addr_t head = 0, tail = 0;
+
+	if (p.head)
+		head = iommu_iova_to_phys(domain, addr);
+	if (p.tail)
+		tail = iommu_iova_to_phys(domain, addr + size - p.tail);
+
+	dma_iova_unmap(dev, domain, addr, size, dir, attrs, free);
 
 	dma_iova_unbounce(dev, head, p.head, dir, attrs);
 	dma_iova_unbounce(dev, tail, p.tail, dir, attrs);
 }
 
-static int dma_iova_link_bounce(struct device *dev,
+static int dma_iova_link_bounce(struct device *dev, struct iommu_domain *domain,
 				struct dma_iova_state *state, phys_addr_t phys,
 				dma_addr_t addr, size_t size,
 				enum dma_data_direction dir,
 				unsigned long attrs)
 {
-	struct iova_domain *iovad = iommu_dma_iovad(iommu_get_dma_domain(dev));
-	struct dma_iova_pieces p = dma_iova_split(iovad, addr, size);
+	struct dma_iova_pieces p =
+		dma_iova_split(&domain->iova_cookie->iovad, addr, size);
 	size_t done = 0;
 	int ret = 0;
 
 	state->__size |= DMA_IOVA_USE_SWIOTLB;
 
 	if (p.head) {
-		ret = dma_iova_map_bounce(dev, addr, phys, p.head, dir, attrs);
+		ret = dma_iova_map_bounce(dev, domain, addr, phys, p.head, dir,
+					  attrs);
 		if (ret)
 			return ret;
 		done = p.head;
 	}
 	if (p.middle) {
-		ret = dma_iova_map(dev, addr + done, phys + done, p.middle, dir,
-				   attrs);
+		ret = dma_iova_map(dev, domain, addr + done, phys + done,
+				   p.middle, dir, attrs);
 		if (ret)
 			goto unwind;
 		done += p.middle;
 	}
 	if (p.tail) {
-		ret = dma_iova_map_bounce(dev, addr + done, phys + done, p.tail,
-					  dir, attrs);
+		ret = dma_iova_map_bounce(dev, domain, addr + done, phys + done,
+					  p.tail, dir, attrs);
 		if (ret)
 			goto unwind;
 	}
 	return 0;
 unwind:
 	if (done)
-		dma_iova_unmap(dev, addr, done, dir,
-			       attrs | DMA_ATTR_SKIP_CPU_SYNC, NULL, true);
+		dma_iova_unmap_bounced(dev, domain, addr, done, dir,
+				       attrs | DMA_ATTR_SKIP_CPU_SYNC, NULL);
 	return ret;
 }
 
@@ -329,19 +436,17 @@ int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		  phys_addr_t phys, size_t offset, size_t size,
 		  enum dma_data_direction dir, unsigned long attrs)
 {
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	dma_addr_t addr = state->addr + offset;
-	struct iova_domain *iovad;
 
 	if (WARN_ON_ONCE(!size || size > dma_iova_size(state) - offset))
 		return -EINVAL;
 
-	if (unlikely(dma_iova_bounces(dev, size, dir, attrs))) {
-		iovad = iommu_dma_iovad(iommu_get_dma_domain(dev));
-		if (iova_offset(iovad, phys | size))
-			return dma_iova_link_bounce(dev, state, phys, addr,
-						    size, dir, attrs);
-	}
-	return dma_iova_map(dev, addr, phys, size, dir, attrs);
+	if (iova_offset(&domain->iova_cookie->iovad, phys | size) &&
+	    unlikely(dma_iova_bounces(dev, size, dir, attrs)))
+		return dma_iova_link_bounce(dev, domain, state, phys, addr,
+					    size, dir, attrs);
+	return dma_iova_map(dev, domain, addr, phys, size, dir, attrs);
 }
 EXPORT_SYMBOL_GPL(dma_iova_link);
 
@@ -359,7 +464,7 @@ int dma_iova_sync(struct device *dev, struct dma_iova_state *state,
 		  size_t offset, size_t size)
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
-	struct iova_domain *iovad = iommu_dma_iovad(domain);
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	dma_addr_t addr = state->addr + offset;
 	size_t pad = iova_offset(iovad, addr);
 
@@ -385,8 +490,14 @@ void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
 		     size_t offset, size_t size, enum dma_data_direction dir,
 		     unsigned long attrs)
 {
-	dma_iova_unmap(dev, state->addr + offset, size, dir, attrs, NULL,
-		       state->__size & DMA_IOVA_USE_SWIOTLB);
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+
+	if (unlikely(state->__size & DMA_IOVA_USE_SWIOTLB))
+		dma_iova_unmap_bounced(dev, domain, state->addr + offset, size,
+				       dir, attrs, NULL);
+	else
+		dma_iova_unmap(dev, domain, state->addr + offset, size, dir,
+			       attrs, NULL);
 }
 EXPORT_SYMBOL_GPL(dma_iova_unlink);
 
@@ -405,11 +516,15 @@ void dma_iova_destroy(struct device *dev, struct dma_iova_state *state,
 		      size_t mapped_len, enum dma_data_direction dir,
 		      unsigned long attrs)
 {
-	if (!mapped_len) {
-		dma_iova_free(dev, state);
-		return;
-	}
-	dma_iova_unmap(dev, state->addr, mapped_len, dir, attrs, state,
-		       state->__size & DMA_IOVA_USE_SWIOTLB);
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+
+	if (!mapped_len)
+		dma_iova_free_range(domain, state, NULL);
+	else if (unlikely(state->__size & DMA_IOVA_USE_SWIOTLB))
+		dma_iova_unmap_bounced(dev, domain, state->addr, mapped_len,
+				       dir, attrs, state);
+	else
+		dma_iova_unmap(dev, domain, state->addr, mapped_len, dir, attrs,
+			       state);
 }
 EXPORT_SYMBOL_GPL(dma_iova_destroy);

@@ -20,8 +20,29 @@ struct device;
  */
 #define DMA_ATTR_MMIO BIT(10)
 
-/* In dma_iova_state.__size: some of the range is in bounce buffers. */
+/*
+ * In dma_iova_state.__size: some of the range is in bounce buffers; the range is
+ * a slot of struct dma_iova_slots and not freed after the transfer.
+ */
 #define DMA_IOVA_USE_SWIOTLB BIT_ULL(63)
+#define DMA_IOVA_IN_SLOT BIT_ULL(62)
+
+/* Bytes of IOVAs in a slot. */
+#define DMA_IOVA_SLOT_SHIFT 17
+#define DMA_IOVA_SLOT_SIZE BIT(DMA_IOVA_SLOT_SHIFT)
+
+/**
+ * struct dma_iova_slots - IOVAs kept for transfers that come again and again
+ * @addr: DMA address of the first slot; DMA_IOVA_SLOT_SIZE bytes each
+ * @nr: slots; 0 if there are none
+ *
+ * Owned by the driver. At any time at most one transfer uses a slot; a request's
+ * tag makes a good index.
+ */
+struct dma_iova_slots {
+	dma_addr_t addr;
+	unsigned int nr;
+};
 
 /**
  * struct dma_iova_state - one allocated range of IOVAs
@@ -44,7 +65,7 @@ struct dma_iova_state {
  */
 static inline size_t dma_iova_size(struct dma_iova_state *state)
 {
-	return state->__size & ~DMA_IOVA_USE_SWIOTLB;
+	return state->__size & ~(DMA_IOVA_USE_SWIOTLB | DMA_IOVA_IN_SLOT);
 }
 
 #ifdef CONFIG_IOMMU_DMA
@@ -63,6 +84,12 @@ static inline bool dma_use_iova(struct dma_iova_state *state)
 bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
 			phys_addr_t phys, size_t size);
 void dma_iova_free(struct device *dev, struct dma_iova_state *state);
+void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
+			  unsigned int nr);
+void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots);
+bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
+		       struct dma_iova_slots *slots, unsigned int index,
+		       phys_addr_t phys, size_t size);
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		  phys_addr_t phys, size_t offset, size_t size,
 		  enum dma_data_direction dir, unsigned long attrs);
@@ -91,6 +118,27 @@ static inline bool dma_iova_try_alloc(struct device *dev,
 static inline void dma_iova_free(struct device *dev,
 				 struct dma_iova_state *state)
 {
+}
+
+static inline void dma_iova_alloc_slots(struct device *dev,
+					struct dma_iova_slots *slots,
+					unsigned int nr)
+{
+	slots->nr = 0;
+}
+
+static inline void dma_iova_free_slots(struct device *dev,
+				       struct dma_iova_slots *slots)
+{
+}
+
+static inline bool dma_iova_try_slot(struct device *dev,
+				     struct dma_iova_state *state,
+				     struct dma_iova_slots *slots,
+				     unsigned int index, phys_addr_t phys,
+				     size_t size)
+{
+	return false;
 }
 
 static inline int dma_iova_link(struct device *dev,

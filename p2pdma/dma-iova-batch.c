@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One IOTLB sync for several transfers: after they are linked, before the
+ * device learns of them; or after they are unlinked, before their IOVAs and
+ * their memory are used again.
+ *
+ * IOVAs of transfers that travel together are close to each other but seldom
+ * neighbours. Those within one block, as much as one page table of the smallest
+ * pages maps, share an invalidation: a few descriptors for the hardware rather
+ * than one for each transfer, and no translation outside of the block is lost.
+ */
+#include <linux/dma-iova-batch.h>
+#include <linux/dma-map-ops.h>
+#include <linux/iommu-dma.h>
+#include <linux/iova.h>
+
+#include "dma-iommu.h"
+
+#define DMA_IOVA_BLOCK_SHIFT (PAGE_SHIFT + ilog2(PAGE_SIZE / sizeof(u64)))
+
+/**
+ * dma_iova_can_batch - whether batches save a device IOTLB syncs
+ * @dev: device that will do the DMA
+ *
+ * The answer holds as long as a driver is bound to @dev. Batches are correct
+ * where it is false, too.
+ *
+ * Context: any.
+ * Return: true if @dev is behind an IOMMU whose driver syncs several ranges at
+ * once.
+ */
+bool dma_iova_can_batch(struct device *dev)
+{
+	return use_dma_iommu(dev) &&
+	       iommu_get_dma_domain(dev)->ops->iotlb_sync_ranges;
+}
+EXPORT_SYMBOL_GPL(dma_iova_can_batch);
+
+/* Whether @range and what is from @start to @end are within one block. */
+static bool dma_iova_same_block(struct iommu_iotlb_range *range,
+				unsigned long start, unsigned long end)
+{
+	return !(((range->start ^ start) | (range->start ^ end)) >>
+		 DMA_IOVA_BLOCK_SHIFT);
+}
+
+static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
+					       unsigned long start,
+					       unsigned long end)
+{
+	unsigned int i = batch->nr_ranges;
+	struct iommu_iotlb_range *range;
+
+	while (i--) {
+		range = &batch->ranges[i];
+		if (dma_iova_same_block(range, start, end))
+			goto join;
+	}
+
+	range = &batch->ranges[DMA_IOVA_BATCH_RANGES - 1];
+	if (batch->nr_ranges < DMA_IOVA_BATCH_RANGES) {
+		batch->ranges[batch->nr_ranges++] = (struct iommu_iotlb_range){
+			.start = start,
+			.end = end,
+		};
+		return;
+	}
+join:
+	range->start = min(range->start, start);
+	range->end = max(range->end, end);
+}
+
+/**
+ * dma_iova_batch_sync_later - leave the sync of a linked range to a batch
+ * @batch: the batch, for mapping
+ * @dev: device the range was allocated for
+ * @state: the range; may be freed or used again by the caller at any time
+ * @size: bytes linked, from the start of the range
+ *
+ * In place of dma_iova_sync(). The device may use the memory only after
+ * dma_iova_batch_sync().
+ *
+ * Context: any.
+ * Return: 0, or a negative errno if the driver of the IOMMU knows no batches
+ * and syncing this range failed.
+ */
+int dma_iova_batch_sync_later(struct dma_iova_batch *batch, struct device *dev,
+			      struct dma_iova_state *state, size_t size)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	size_t mask;
+
+	if (domain->sync_map_idle || !domain->ops->iotlb_sync_map)
+		return 0;
+	if (!domain->ops->iotlb_sync_map_ranges)
+		return dma_iova_sync(dev, state, 0, size);
+
+	if (batch->domain != domain) {
+		batch->error = dma_iova_batch_sync(batch);
+		batch->domain = domain;
+	}
+	mask = iova_mask(&domain->iova_cookie->iovad);
+	dma_iova_batch_add(batch, state->addr & ~mask,
+			   (state->addr + size - 1) | mask);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(dma_iova_batch_sync_later);
+
+/**
+ * dma_iova_batch_sync - let the device see what a batch was given
+ * @batch: the batch, for mapping; empty afterwards
+ *
+ * Context: any.
+ * Return: 0, or a negative errno; then none of the batch's transfers may start.
+ * Their mappings stay: dma_iova_destroy() each.
+ */
+int dma_iova_batch_sync(struct dma_iova_batch *batch)
+{
+	struct iommu_domain *domain = batch->domain;
+	int error = batch->error;
+
+	if (!domain)
+		return 0;
+	if (!error)
+		error = domain->ops->iotlb_sync_map_ranges(domain,
+							   batch->ranges,
+							   batch->nr_ranges);
+	dma_iova_batch_init(batch);
+	return error;
+}
+EXPORT_SYMBOL_GPL(dma_iova_batch_sync);
+
+/**
+ * dma_iova_batch_unlink - unmap a range and leave the sync to a batch
+ * @batch: the batch, for unmapping
+ * @dev: device the range was allocated for
+ * @state: the range. If dma_use_iova() says that it is still allocated, it
+ *	belongs to the caller until dma_iova_batch_sync_unlinked(), and is to be
+ *	given to dma_iova_free() after that. What is in a slot returns there
+ * @mapped_len: bytes linked, as for dma_iova_destroy()
+ * @dir: direction, as at dma_iova_link()
+ * @attrs: attributes, as at dma_iova_link()
+ *
+ * In place of dma_iova_destroy(). The device may reach the memory until
+ * dma_iova_batch_sync_unlinked(), so do not let go of it.
+ *
+ * Context: any.
+ */
+void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
+			   struct dma_iova_state *state, size_t mapped_len,
+			   enum dma_data_direction dir, unsigned long attrs)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	size_t mask = iova_mask(&domain->iova_cookie->iovad);
+	bool in_slot = state->__size & DMA_IOVA_IN_SLOT;
+
+	/* A flush queue takes the IOVAs with it; bounce buffers cannot wait */
+	if (!domain->ops->iotlb_sync_ranges || !mapped_len ||
+	    (state->__size & DMA_IOVA_USE_SWIOTLB) ||
+	    (!in_slot && READ_ONCE(domain->iova_cookie->fq_domain))) {
+		dma_iova_destroy(dev, state, mapped_len, dir, attrs);
+		return;
+	}
+
+	if (batch->domain != domain) {
+		dma_iova_batch_sync_unlinked(batch);
+		iommu_iotlb_gather_init(&batch->gather);
+		/* the driver is not to sync or to record ranges by itself */
+		batch->gather.queued = true;
+		batch->domain = domain;
+	}
+	dma_iova_unmap_nosync(dev, domain, state->addr, mapped_len, dir, attrs,
+			      &batch->gather);
+	dma_iova_batch_add(batch, state->addr & ~mask,
+			   (state->addr + mapped_len - 1) | mask);
+	if (in_slot)
+		*state = (struct dma_iova_state){};
+}
+EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
+
+/**
+ * dma_iova_batch_sync_unlinked - cut the device off from what was unlinked
+ * @batch: the batch, for unmapping; empty afterwards
+ *
+ * Page tables that unmapping has emptied are freed after that.
+ *
+ * Context: any.
+ */
+void dma_iova_batch_sync_unlinked(struct dma_iova_batch *batch)
+{
+	struct iommu_domain *domain = batch->domain;
+
+	if (!domain)
+		return;
+	domain->ops->iotlb_sync_ranges(domain, &batch->gather, batch->ranges,
+				       batch->nr_ranges);
+	dma_iova_batch_init(batch);
+}
+EXPORT_SYMBOL_GPL(dma_iova_batch_sync_unlinked);
