@@ -538,6 +538,7 @@ static void test_map_phys_p2p(struct kunit *test)
 		expect_nothing_at(test, addr, 8192);
 }
 
+#ifdef P2P_STATE_EXPORTED
 static void test_p2p_class(struct kunit *test)
 {
 	struct pci_p2pdma_map_state state = {};
@@ -562,6 +563,7 @@ static void test_p2p_class(struct kunit *test)
 			pci_p2pdma_state(&state, dev,
 					 virt_to_page(host_memory[0])));
 }
+#endif
 
 /* The memory of a request; pieces of one bio follow each other. */
 struct request_layout {
@@ -933,7 +935,9 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE(test_beyond_4g),
 	KUNIT_CASE(test_map_phys),
 	KUNIT_CASE(test_map_phys_p2p),
+#ifdef P2P_STATE_EXPORTED
 	KUNIT_CASE(test_p2p_class),
+#endif
 	KUNIT_CASE_PARAM(test_request, request_layout_gen_params),
 	KUNIT_CASE_PARAM(test_request_bounced, request_layout_gen_params),
 	KUNIT_CASE_PARAM(test_request_p2p, request_layout_gen_params),
