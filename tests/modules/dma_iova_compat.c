@@ -459,7 +459,12 @@ static void test_destroy_part(struct kunit *test)
 	expect_nothing_at(test, addr, size);
 }
 
-/* More than 32 bits can count, of memory that nobody reads: no RAM is so high. */
+/*
+ * More than 32 bits can count, of memory that nobody reads: no RAM is so high.
+ * The kernel then thinks that IOVAs below 4 GiB have run out and begins at the
+ * other end, where QEMU 7.2 errs: to it an SGL descriptor is too long already
+ * if it ends with the last of all addresses.
+ */
 static void test_beyond_4g(struct kunit *test)
 {
 	const size_t size = SZ_4G + SZ_2M + SZ_4K;
@@ -467,10 +472,13 @@ static void test_beyond_4g(struct kunit *test)
 	static const size_t at[] = { 0, SZ_2M, SZ_4G - 1, SZ_4G, SZ_4G + SZ_2M,
 				     SZ_4G + SZ_2M + SZ_4K - 1 };
 	struct dma_iova_state state;
+	bool low_first;
 	dma_addr_t addr;
 
 	need_iommu(test);
+	low_first = dev->iommu->pci_32bit_workaround;
 	KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev, &state, phys, size));
+	dev->iommu->pci_32bit_workaround = low_first;
 	KUNIT_EXPECT_EQ(test, size, dma_iova_size(&state));
 	addr = state.addr;
 	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &state, phys, 0,
