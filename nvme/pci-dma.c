@@ -8,6 +8,8 @@
  * for unmapping: an IOVA range is freed as a whole, and a range mapped by itself
  * has the length of a piece of the request and the address of a descriptor.
  */
+#include <kunit/visibility.h>
+
 #include "pci-dma.h"
 
 #define NVME_PAGE_MASK (NVME_CTRL_PAGE_SIZE - 1)
@@ -39,6 +41,7 @@ int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
 	}
 	return 0;
 }
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_create_pools);
 
 /**
  * nvme_dma_destroy_pools - destroy the pools of descriptor lists
@@ -51,6 +54,7 @@ void nvme_dma_destroy_pools(struct nvme_dma *dma)
 	dma_pool_destroy(dma->page_pool);
 	dma_pool_destroy(dma->small_pool);
 }
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_destroy_pools);
 
 /* Allocate the first list, of @size bytes at most. */
 static void *nvme_alloc_list(struct nvme_dma *dma, struct nvme_iod *iod,
@@ -231,7 +235,7 @@ no_list:
 	status = BLK_STS_RESOURCE;
 	goto out;
 bad_range:
-	WARN_ONCE(1, "%s: PRPs cannot describe the data\n", dev_name(dma->dev));
+	dev_err_ratelimited(dma->dev, "PRPs cannot describe the data\n");
 out:
 	*todo = left;
 	return status;
@@ -282,6 +286,7 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
 				      blk_rq_payload_bytes(req) - todo);
 	return status;
 }
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_set_prps);
 
 static void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
 			      struct blk_dma_iter *iter)
@@ -388,6 +393,7 @@ unmap:
 	__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req) - left);
 	return status;
 }
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_set_sgl);
 
 /*
  * The DMA address of the range that begins @offset bytes into the data and has
@@ -476,6 +482,7 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 		nvme_unmap_data_segments(dma, req, mapped);
 	nvme_free_lists(dma, iod);
 }
+EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_data);
 
 /*
  * A list of its own: a segment descriptor and the data descriptors it leads to,
@@ -554,6 +561,7 @@ void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req)
 {
 	nvme_unmap_metadata(dma, req, UINT_MAX);
 }
+EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_metadata);
 
 /**
  * nvme_dma_map_metadata - map the metadata of a request and describe it
@@ -593,6 +601,7 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
 		blk_rq_dma_trace_map(req, &iod->meta_iova, &iter);
 	return status;
 }
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_map_metadata);
 
 static __always_inline void
 nvme_unlink(struct nvme_dma *dma, struct request *req, u8 *mode,
