@@ -571,10 +571,14 @@ static void map_segments_test(struct kunit *test)
 	expect_ranges(test, dev, BLK_DMA_SEGMENTS, true);
 }
 
-/* Whole pages are taken one by one, and nothing else is. */
+/*
+ * Whole pages are taken one by one, and nothing else is. The first range is cut,
+ * for the queue's limits; what is left of its page is no whole page.
+ */
 static void map_linear_page_test(struct kunit *test)
 {
 	static const struct walk_case c = {
+		.max_len = 0x800,
 		.nr_bios = 3,
 		.bios = { { .vecs = { { 0x101000, 0x1000 }, { 0x103000, 0x1000 },
 				      { 0x105000, 0x2000 }, { 0x108000, 0x1000 } } },
@@ -587,6 +591,7 @@ static void map_linear_page_test(struct kunit *test)
 		bool page;
 		struct phys_vec vec;
 	} ranges[] = {
+		{ false, { 0x101800, 0x800 } },
 		{ true, { 0x103000, 0x1000 } },	 { false, { 0x105000, 0x2000 } },
 		{ true, { 0x108000, 0x1000 } },	 { false, { 0x10a200, 0xe00 } },
 		{ true, { 0x10c000, 0x1000 } },	 { false, { 0x10e200, 0x1000 } },
