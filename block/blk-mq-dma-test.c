@@ -191,7 +191,6 @@ KUNIT_ARRAY_PARAM_DESC(walk, walk_cases, name);
 struct fake_rq {
 	struct request rq;
 	struct request_queue q;
-	struct bio bios[MAX_BIOS];
 	struct bio_vec vecs[MAX_BIOS][MAX_VECS];
 };
 
@@ -232,11 +231,13 @@ static struct bvec_iter *lay_integrity(struct kunit *test, struct bio *bio)
 static void lay_bio(struct kunit *test, struct fake_rq *f, unsigned int i,
 		    const struct walk_bio *layout, bool integrity)
 {
+	struct bio *bio = kunit_kzalloc(test, sizeof(*bio), GFP_KERNEL);
 	struct bio_vec *bv = f->vecs[i];
-	struct bio *bio = &f->bios[i];
-	struct bvec_iter *iter = &bio->bi_iter;
+	struct bvec_iter *iter;
 	unsigned int j;
 
+	KUNIT_ASSERT_NOT_NULL(test, bio);
+	iter = &bio->bi_iter;
 	bio_init(bio, NULL, bv, MAX_VECS, REQ_OP_READ);
 	if (integrity)
 		iter = lay_integrity(test, bio);
@@ -520,6 +521,12 @@ static bool dma_next(struct fake_rq *f, struct device *dev,
 	return blk_rq_dma_map_iter_next(&f->rq, dev, iter);
 }
 
+static void expect_error(struct kunit *test, struct blk_dma_iter *iter,
+			 int error)
+{
+	KUNIT_EXPECT_EQ(test, blk_status_to_errno(iter->status), error);
+}
+
 /* The ranges are the pieces. */
 static void expect_ranges(struct kunit *test, struct device *dev,
 			  enum blk_dma_mode mode, bool integrity)
@@ -542,7 +549,7 @@ static void expect_ranges(struct kunit *test, struct device *dev,
 	}
 	KUNIT_EXPECT_FALSE(test, more);
 	KUNIT_EXPECT_EQ(test, i, nr_pieces(c));
-	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_OK);
+	expect_error(test, &iter, 0);
 	KUNIT_EXPECT_EQ(test, iter.mode, mode);
 	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NONE);
 	KUNIT_EXPECT_FALSE(test, dma_use_iova(&state));
@@ -635,7 +642,7 @@ static void map_late_bounce_test(struct kunit *test)
 	dma_reset_need_sync(dev);
 	while (blk_rq_dma_map_iter_next(&f->rq, dev, &iter))
 		;
-	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_OK);
+	expect_error(test, &iter, 0);
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_unmap(&f->rq, dev, &state,
 						  f->rq.__data_len,
 						  iter.p2pdma.map));
@@ -667,19 +674,19 @@ static void map_unreachable_test(struct kunit *test)
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
 
-	f->bios[0].bi_opf |= REQ_P2PDMA;
+	f->rq.bio->bi_opf |= REQ_P2PDMA;
 	f->vecs[0][0].bv_page = p2p_page(test);
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
 							   &iter));
-	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_TARGET);
+	expect_error(test, &iter, -EREMOTEIO);
 	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NOT_SUPPORTED);
 	KUNIT_EXPECT_FALSE(test, dma_use_iova(&state));
 
-	lay_integrity(test, &f->bios[0])->bi_size = PAGE_SIZE;
-	f->bios[0].bi_integrity->bip_flags = BIP_P2PDMA;
+	lay_integrity(test, f->rq.bio)->bi_size = PAGE_SIZE;
+	f->rq.bio->bi_integrity->bip_flags = BIP_P2PDMA;
 	KUNIT_EXPECT_FALSE(test, blk_rq_integrity_dma_map_iter_start(
 					 &f->rq, dev, &state, &iter));
-	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_TARGET);
+	expect_error(test, &iter, -EREMOTEIO);
 }
 
 /* Host memory is mapped even if somebody flagged it P2P memory. */
@@ -690,10 +697,10 @@ static void map_host_classified_test(struct kunit *test)
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
 
-	f->bios[0].bi_opf |= REQ_P2PDMA;
+	f->rq.bio->bi_opf |= REQ_P2PDMA;
 	KUNIT_EXPECT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
 							  &iter));
-	KUNIT_EXPECT_EQ(test, iter.status, BLK_STS_OK);
+	expect_error(test, &iter, 0);
 	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NONE);
 }
 
@@ -705,9 +712,8 @@ static void map_error_test(struct kunit *test)
 {
 	static const struct {
 		unsigned long attrs;
-		blk_status_t status;
-	} cases[] = { { 0, BLK_STS_RESOURCE },
-		      { DMA_ATTR_MMIO, BLK_STS_TARGET } };
+		int error;
+	} cases[] = { { 0, -ENOMEM }, { DMA_ATTR_MMIO, -EREMOTEIO } };
 	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
 	struct device *dev = fake_device(test, SZ_1T);
 	struct dma_iova_state state;
@@ -722,7 +728,7 @@ static void map_error_test(struct kunit *test)
 		dev->dma_io_tlb_mem->force_bounce = true;
 		KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_next(&f->rq, dev,
 								  &iter));
-		KUNIT_EXPECT_EQ(test, iter.status, cases[i].status);
+		expect_error(test, &iter, cases[i].error);
 	}
 }
 

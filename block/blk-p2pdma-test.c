@@ -59,12 +59,12 @@ static void class_bio_init(struct bio *bio, struct bio_vec *bv, size_t nr,
 		__bio_add_page(bio, page, PAGE_SIZE, 0);
 }
 
-/* A request of a queue of its own, with one bio and room for another. */
+/* A request of a queue of its own */
 struct fake_rq {
 	struct request rq;
 	struct request_queue q;
-	struct bio bios[2];
-	struct bio_vec vecs[2][MAX_VECS];
+	struct bio bio;
+	struct bio_vec vecs[MAX_VECS];
 };
 
 /* A request of one page, which may grow. */
@@ -83,25 +83,30 @@ static struct fake_rq *class_rq(struct kunit *test, struct page *page)
 	f->rq.nr_phys_segments = 1;
 	INIT_LIST_HEAD(&f->rq.queuelist);
 	INIT_HLIST_NODE(&f->rq.hash);
-	class_bio_init(&f->bios[0], f->vecs[0], MAX_VECS, page);
-	f->rq.bio = &f->bios[0];
-	f->rq.biotail = &f->bios[0];
+	class_bio_init(&f->bio, f->vecs, MAX_VECS, page);
+	f->rq.bio = &f->bio;
+	f->rq.biotail = &f->bio;
 	f->rq.__data_len = PAGE_SIZE;
 	f->rq.__sector = 1024;
 	return f;
 }
 
-static void add_integrity(struct kunit *test, struct bio *bio,
-			  struct bio_vec *bv)
+/* Give the bio a payload without pages, and a device to ask for limits. */
+static void add_integrity(struct kunit *test, struct fake_rq *f)
 {
 	struct bio_integrity_payload *bip;
+	struct block_device *bdev;
 
 	bip = kunit_kzalloc(test, sizeof(*bip), GFP_KERNEL);
+	bdev = kunit_kzalloc(test, sizeof(*bdev), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, bip);
-	bip->bip_vec = bv;
+	KUNIT_ASSERT_NOT_NULL(test, bdev);
+	bdev->bd_queue = &f->q;
+	bip->bip_vec = f->vecs;
 	bip->bip_max_vcnt = MAX_VECS;
-	bio->bi_integrity = bip;
-	bio->bi_opf |= REQ_INTEGRITY;
+	f->bio.bi_bdev = bdev;
+	f->bio.bi_integrity = bip;
+	f->bio.bi_opf |= REQ_INTEGRITY;
 }
 
 /* Memory of two classes, the same or not */
@@ -137,24 +142,24 @@ static void class_bio_test(struct kunit *test)
 {
 	struct page *a, *b;
 	bool same = pair_pages(test, &a, &b);
-	struct bio_vec vecs[3][2];
-	struct bio bios[3];
+	struct bio_vec vecs[2][2];
+	struct bio bio, other;
 
-	class_bio_init(&bios[0], vecs[0], 2, a);
-	class_bio_init(&bios[1], vecs[1], 2, b);
-	KUNIT_EXPECT_EQ(test, !!(bios[0].bi_opf & REQ_P2PDMA),
+	class_bio_init(&bio, vecs[0], 2, a);
+	class_bio_init(&other, vecs[1], 2, b);
+	KUNIT_EXPECT_EQ(test, !!(bio.bi_opf & REQ_P2PDMA),
 			is_pci_p2pdma_page(a));
-	KUNIT_EXPECT_EQ(test, bio_page_in_class(&bios[0], b), same);
-	KUNIT_EXPECT_EQ(test, bio_same_class(&bios[0], &bios[1]), same);
+	KUNIT_EXPECT_EQ(test, bio_page_in_class(&bio, b), same);
+	KUNIT_EXPECT_EQ(test, bio_same_class(&bio, &other), same);
 
-	KUNIT_EXPECT_EQ(test, bio_add_page(&bios[0], b, PAGE_SIZE, 0),
+	KUNIT_EXPECT_EQ(test, bio_add_page(&bio, b, PAGE_SIZE, 0),
 			same ? PAGE_SIZE : 0);
-	KUNIT_EXPECT_EQ(test, bios[0].bi_vcnt, same ? 2 : 1);
+	KUNIT_EXPECT_EQ(test, bio.bi_vcnt, same ? 2 : 1);
 
 	/* A bio that is used again takes the class of its next page. */
-	bio_reset(&bios[1], NULL, REQ_OP_READ | REQ_P2PDMA);
-	bio_set_class(&bios[1], a);
-	KUNIT_EXPECT_EQ(test, !!(bios[1].bi_opf & REQ_P2PDMA),
+	bio_reset(&other, NULL, REQ_OP_READ | REQ_P2PDMA);
+	bio_set_class(&other, a);
+	KUNIT_EXPECT_EQ(test, !!(other.bi_opf & REQ_P2PDMA),
 			is_pci_p2pdma_page(a));
 }
 
@@ -162,31 +167,27 @@ static void class_integrity_test(struct kunit *test)
 {
 	struct page *a, *b;
 	bool same = pair_pages(test, &a, &b);
-	struct fake_rq *f = class_rq(test, NULL);
 	struct page *pages[] = { a, b };
-	struct block_device *bdev;
+	struct fake_rq *f[2];
 	unsigned int i;
 
-	bdev = kunit_kzalloc(test, sizeof(*bdev), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, bdev);
-	bdev->bd_queue = &f->q;
 	for (i = 0; i < 2; i++) {
-		f->bios[i].bi_bdev = bdev;
-		add_integrity(test, &f->bios[i], f->vecs[i]);
-		KUNIT_ASSERT_EQ(test, 64,
-				bio_integrity_add_page(&f->bios[i], pages[i],
-						       64, 0));
+		f[i] = class_rq(test, NULL);
+		add_integrity(test, f[i]);
+		KUNIT_ASSERT_EQ(test, 64, bio_integrity_add_page(&f[i]->bio,
+								 pages[i], 64,
+								 0));
 		KUNIT_EXPECT_EQ(test, is_pci_p2pdma_page(pages[i]),
-				bio_integrity_flagged(&f->bios[i], BIP_P2PDMA));
+				bio_integrity_flagged(&f[i]->bio, BIP_P2PDMA));
 	}
 
 	KUNIT_EXPECT_EQ(test, same,
-			bip_page_in_class(f->bios[0].bi_integrity, b));
+			bip_page_in_class(f[0]->bio.bi_integrity, b));
 	if (is_pci_p2pdma_page(a) == is_pci_p2pdma_page(b))
 		KUNIT_EXPECT_EQ(test, same,
-				bip_same_class(f->bios[0].bi_integrity,
-					       f->bios[1].bi_integrity));
-	KUNIT_EXPECT_EQ(test, bio_integrity_add_page(&f->bios[0], b, 64, 0),
+				bip_same_class(f[0]->bio.bi_integrity,
+					       f[1]->bio.bi_integrity));
+	KUNIT_EXPECT_EQ(test, bio_integrity_add_page(&f[0]->bio, b, 64, 0),
 			same ? 64 : 0);
 }
 
@@ -284,7 +285,7 @@ static void merge_rq_test(struct kunit *test)
 	f->q.queue_flags = BIT(QUEUE_FLAG_NOXMERGES);
 	KUNIT_EXPECT_EQ(test, same,
 			blk_mq_sched_try_insert_merge(&f->q, &next->rq, &free));
-	KUNIT_EXPECT_EQ(test, same, f->bios[0].bi_next == &next->bios[0]);
+	KUNIT_EXPECT_EQ(test, same, f->bio.bi_next == &next->bio);
 }
 
 /* A command cannot be divided: its caller has to know, and copies. */

@@ -375,16 +375,26 @@ static unsigned int read_sgl(struct kunit *test, struct fixture *f,
 	return nr;
 }
 
-static blk_status_t map_data(struct fixture *f, bool use_sgl)
+/* Returns a negative errno, as all that maps here. */
+static int map_data(struct fixture *f, bool use_sgl)
 {
 	struct blk_dma_iter iter;
+	blk_status_t status;
 
 	if (!blk_rq_dma_map_iter_start(&f->rq, f->dma.dev, &f->iod.data_iova,
 				       &iter))
-		return iter.status;
-	if (use_sgl)
-		return nvme_dma_set_sgl(&f->dma, &f->rq, &iter);
-	return nvme_dma_set_prps(&f->dma, &f->rq, &iter);
+		status = iter.status;
+	else if (use_sgl)
+		status = nvme_dma_set_sgl(&f->dma, &f->rq, &iter);
+	else
+		status = nvme_dma_set_prps(&f->dma, &f->rq, &iter);
+	return blk_status_to_errno(status);
+}
+
+static int map_metadata(struct fixture *f, bool use_sgl)
+{
+	return blk_status_to_errno(nvme_dma_map_metadata(&f->dma, &f->rq,
+							 use_sgl, NULL));
 }
 
 static const struct prp_case {
@@ -442,7 +452,7 @@ static void expect_prps(struct kunit *test, bool watched)
 
 	fill_pools(test, f, NVME_MAX_LISTS, true);
 	lay_prp_case(test, f);
-	KUNIT_ASSERT_EQ(test, map_data(f, false), BLK_STS_OK);
+	KUNIT_ASSERT_EQ(test, map_data(f, false), 0);
 	KUNIT_EXPECT_EQ(test, f->iod.data_mode,
 			watched ? BLK_DMA_SEGMENTS : BLK_DMA_LINEAR);
 	KUNIT_EXPECT_EQ(test, read_prps(test, f), c->lists);
@@ -505,7 +515,7 @@ static void prps_random_test(struct kunit *test)
 		};
 
 		lay_data(test, f, layout_vecs(test, &data), data.nr);
-		KUNIT_ASSERT_EQ(test, map_data(f, false), BLK_STS_OK);
+		KUNIT_ASSERT_EQ(test, map_data(f, false), 0);
 		read_prps(test, f);
 		expect_all_read(test, f);
 		nvme_dma_unmap_data(&f->dma, &f->rq);
@@ -546,11 +556,11 @@ static void bad_prps_test(struct kunit *test)
 		nr++;
 	fill_pools(test, f, 1, true);
 	lay_data(test, f, c->vecs, nr);
-	KUNIT_EXPECT_EQ(test, map_data(f, false), BLK_STS_IOERR);
+	KUNIT_EXPECT_EQ(test, map_data(f, false), -EIO);
 	expect_clean(test, f, 1, true);
 
 	watch_start(test, &f->watch);
-	KUNIT_EXPECT_EQ(test, map_data(f, false), BLK_STS_IOERR);
+	KUNIT_EXPECT_EQ(test, map_data(f, false), -EIO);
 	expect_clean(test, f, 1, true);
 }
 
@@ -564,7 +574,7 @@ static void prps_no_list_test(struct kunit *test)
 	lay_prp_case(test, f);
 	for (lists = 0; lists < c->lists; lists++) {
 		fill_pools(test, f, lists, false);
-		KUNIT_EXPECT_EQ(test, map_data(f, false), BLK_STS_RESOURCE);
+		KUNIT_EXPECT_EQ(test, map_data(f, false), -ENOMEM);
 		expect_clean(test, f, lists, false);
 	}
 }
@@ -602,7 +612,7 @@ static void expect_sgl(struct kunit *test, bool watched)
 
 	fill_pools(test, f, 1, true);
 	lay_sgl_case(test, f);
-	KUNIT_ASSERT_EQ(test, map_data(f, true), BLK_STS_OK);
+	KUNIT_ASSERT_EQ(test, map_data(f, true), 0);
 	KUNIT_EXPECT_EQ(test, cmd->flags, NVME_CMD_SGL_METABUF);
 	KUNIT_EXPECT_EQ(test, read_sgl(test, f, &cmd->dptr.sgl),
 			watched ? f->nr : c->joined);
@@ -632,7 +642,7 @@ static void sgl_no_list_test(struct kunit *test)
 		return;
 	fill_pools(test, f, 0, false);
 	lay_sgl_case(test, f);
-	KUNIT_EXPECT_EQ(test, map_data(f, true), BLK_STS_RESOURCE);
+	KUNIT_EXPECT_EQ(test, map_data(f, true), -ENOMEM);
 	expect_clean(test, f, 0, false);
 }
 
@@ -658,7 +668,7 @@ static void range_fails_test(struct kunit *test)
 		for (use_sgl = 0; use_sgl <= 1; use_sgl++) {
 			fail_after(f, nr);
 			KUNIT_EXPECT_EQ(test, map_data(f, use_sgl),
-					BLK_STS_RESOURCE);
+					-ENOMEM);
 			KUNIT_EXPECT_EQ(test, f->watch.nr_maps, nr);
 			expect_clean(test, f, 1, true);
 		}
@@ -677,9 +687,7 @@ static void expect_metadata(struct kunit *test, bool watched)
 	fill_pools(test, f, 0, true);
 	for (use_sgl = c->data.nr > 1; use_sgl <= 1; use_sgl++) {
 		lay_metadata(test, f, layout_vecs(test, &c->data), c->data.nr);
-		KUNIT_ASSERT_EQ(test, BLK_STS_OK,
-				nvme_dma_map_metadata(&f->dma, &f->rq, use_sgl,
-						      NULL));
+		KUNIT_ASSERT_EQ(test, map_metadata(f, use_sgl), 0);
 		if (use_sgl) {
 			KUNIT_EXPECT_EQ(test, cmd->flags, NVME_CMD_SGL_METASEG);
 			KUNIT_EXPECT_EQ(test, watched ? f->nr : c->joined,
@@ -718,9 +726,7 @@ static void metadata_fails_test(struct kunit *test)
 	for (nr = 0; nr < data.nr; nr++) {
 		fill_pools(test, f, 0, nr);
 		fail_after(f, nr);
-		KUNIT_EXPECT_EQ(test, BLK_STS_RESOURCE,
-				nvme_dma_map_metadata(&f->dma, &f->rq, true,
-						      NULL));
+		KUNIT_EXPECT_EQ(test, map_metadata(f, true), -ENOMEM);
 		KUNIT_EXPECT_EQ(test, f->watch.nr_maps, nr ?: 1);
 		expect_clean(test, f, 0, nr);
 	}
