@@ -65,6 +65,7 @@ struct fake_rq {
 	struct request_queue q;
 	struct bio bio;
 	struct bio_vec vecs[MAX_VECS];
+	struct bio_vec integrity_vecs[MAX_VECS];
 };
 
 /* A request of one page, which may grow. */
@@ -102,7 +103,7 @@ static void add_integrity(struct kunit *test, struct fake_rq *f)
 	KUNIT_ASSERT_NOT_NULL(test, bip);
 	KUNIT_ASSERT_NOT_NULL(test, bdev);
 	bdev->bd_queue = &f->q;
-	bip->bip_vec = f->vecs;
+	bip->bip_vec = f->integrity_vecs;
 	bip->bip_max_vcnt = MAX_VECS;
 	f->bio.bi_bdev = bdev;
 	f->bio.bi_integrity = bip;
@@ -268,6 +269,28 @@ static void merge_bio_test(struct kunit *test)
 	}
 }
 
+/* Data of one class, metadata of any two */
+static void merge_integrity_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	struct fake_rq *f = class_rq(test, a);
+	struct fake_rq *other = class_rq(test, a);
+	LIST_HEAD(list);
+
+	add_integrity(test, f);
+	add_integrity(test, other);
+	KUNIT_ASSERT_EQ(test, bio_integrity_add_page(&f->bio, a, 64, 0), 64);
+	KUNIT_ASSERT_EQ(test, bio_integrity_add_page(&other->bio, b, 64, 0), 64);
+	f->rq.cmd_flags |= REQ_INTEGRITY;
+	f->rq.nr_integrity_segments = 1;
+	list_add(&f->rq.queuelist, &list);
+	other->bio.bi_iter.bi_sector = 1024 + (PAGE_SIZE >> SECTOR_SHIFT);
+	KUNIT_EXPECT_EQ(test, same,
+			blk_bio_list_merge(&f->q, &list, &other->bio, 1));
+	KUNIT_EXPECT_EQ(test, f->rq.nr_integrity_segments, same ? 2 : 1);
+}
+
 static void merge_rq_test(struct kunit *test)
 {
 	struct page *a, *b;
@@ -308,6 +331,7 @@ static struct kunit_case blk_p2pdma_cases[] = {
 	KUNIT_CASE_PARAM(class_integrity_test, pair_gen_params),
 	KUNIT_CASE_PARAM(class_bvecs_test, bvecs_gen_params),
 	KUNIT_CASE_PARAM(merge_bio_test, pair_gen_params),
+	KUNIT_CASE_PARAM(merge_integrity_test, pair_gen_params),
 	KUNIT_CASE_PARAM(merge_rq_test, pair_gen_params),
 	KUNIT_CASE_PARAM(append_bio_test, pair_gen_params),
 	{}
