@@ -671,7 +671,7 @@ static struct mapping *map_request(struct kunit *test, struct request *req)
 	do {
 		keep_range(test, m, &iter);
 	} while (blk_rq_dma_map_iter_next(req, dev, &iter));
-	KUNIT_ASSERT_EQ(test, BLK_STS_OK, iter.status);
+	KUNIT_ASSERT_EQ(test, 0, blk_status_to_errno(iter.status));
 	m->map = iter.p2pdma.map;
 	return m;
 }
@@ -773,7 +773,7 @@ static void test_request_p2p(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(req, dev,
 								   &state,
 								   &iter));
-		KUNIT_EXPECT_NE(test, BLK_STS_OK, iter.status);
+		KUNIT_EXPECT_NE(test, 0, blk_status_to_errno(iter.status));
 		return;
 	}
 	m = map_request(test, req);
