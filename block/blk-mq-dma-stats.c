@@ -106,6 +106,7 @@ static void blk_dma_probe_map(void *data, struct request *req,
 	case BLK_DMA_SEGMENTS:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_SEGMENTS);
 		break;
+	case BLK_DMA_NONE:
 	case BLK_DMA_UNLINKED:
 		break;
 	}

@@ -51,7 +51,7 @@ void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
 			      enum pci_p2pdma_map_type map, bool is_integrity)
 {
 	/* told when it was unlinked */
-	if (mode == BLK_DMA_UNLINKED)
+	if (mode == BLK_DMA_NONE || mode == BLK_DMA_UNLINKED)
 		return;
 	trace_block_rq_dma_unmap(req, map, mode,
 				 blk_rq_dma_bytes(req, is_integrity),
@@ -59,9 +59,11 @@ void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_unmap);
 
-void __blk_rq_dma_trace_sync(struct request *req, bool unmap)
+void __blk_rq_dma_trace_sync(struct request *req, struct device *dma_dev,
+			     bool unmap)
 {
-	trace_block_rq_dma_sync(req, unmap);
+	if (!dma_iova_sync_is_idle(dma_dev, unmap))
+		trace_block_rq_dma_sync(req, unmap);
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_sync);
 

@@ -282,7 +282,7 @@ static int blk_dma_sync(struct request *req, struct device *dma_dev,
 {
 	if (batch)
 		return dma_iova_batch_sync_later(batch, dma_dev, state, linked);
-	blk_rq_dma_trace_sync(req, false);
+	blk_rq_dma_trace_sync(req, dma_dev, false);
 	return dma_iova_sync(dma_dev, state, 0, linked);
 }
 

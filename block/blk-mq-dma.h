@@ -46,13 +46,17 @@ struct blk_map_iter {
 
 /**
  * enum blk_dma_mode - how a request was mapped, and so what unmapping takes
+ * @BLK_DMA_NONE: not at all, or not any more; nothing to unmap
  * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap
  * @BLK_DMA_IOVA: one range of IOVAs; dma_iova_destroy() it
  * @BLK_DMA_SEGMENTS: each range by itself; dma_unmap_phys() each
- * @BLK_DMA_UNLINKED: one range of IOVAs, unmapped and synced in a batch;
- *	dma_iova_free() it if it is still allocated. Set by the driver
+ * @BLK_DMA_UNLINKED: one range of IOVAs, unmapped in a batch;
+ *	dma_iova_destroy() frees it
+ *
+ * BLK_DMA_NONE and BLK_DMA_UNLINKED are for the driver to set.
  */
 enum blk_dma_mode {
+	BLK_DMA_NONE,
 	BLK_DMA_LINEAR,
 	BLK_DMA_IOVA,
 	BLK_DMA_SEGMENTS,
@@ -101,7 +105,8 @@ void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
 			    struct blk_dma_iter *iter);
 void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
 			      enum pci_p2pdma_map_type map, bool is_integrity);
-void __blk_rq_dma_trace_sync(struct request *req, bool unmap);
+void __blk_rq_dma_trace_sync(struct request *req, struct device *dma_dev,
+			     bool unmap);
 void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
 			      bool is_integrity);
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
@@ -341,15 +346,17 @@ static __always_inline void blk_rq_dma_trace_unmap(struct request *req,
 /**
  * blk_rq_dma_trace_sync - tell tracing that the IOTLB is about to be synced
  * @req: the request, or any of those that share the sync
+ * @dma_dev: device that does the DMA; nothing is told if it needs no sync
  * @unmap: after unmapping; otherwise after mapping
  *
  * Context: any. Free while nobody traces or counts.
  */
 static __always_inline void blk_rq_dma_trace_sync(struct request *req,
+						  struct device *dma_dev,
 						  bool unmap)
 {
 	if (tracepoint_enabled(block_rq_dma_sync))
-		__blk_rq_dma_trace_sync(req, unmap);
+		__blk_rq_dma_trace_sync(req, dma_dev, unmap);
 }
 
 /**

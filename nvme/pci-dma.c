@@ -437,16 +437,15 @@ static bool nvme_unmap_at_once(struct nvme_dma *dma, struct request *req,
 			       enum pci_p2pdma_map_type map)
 {
 	switch (mode) {
+	case BLK_DMA_NONE:
 	case BLK_DMA_LINEAR:
 		return true;
 	case BLK_DMA_IOVA:
-		blk_rq_dma_trace_sync(req, true);
+		blk_rq_dma_trace_sync(req, dma->dev, true);
+		fallthrough;
+	case BLK_DMA_UNLINKED:
 		dma_iova_destroy(dma->dev, state, dma_iova_size(state),
 				 rq_dma_dir(req), nvme_dma_attrs(map));
-		return true;
-	case BLK_DMA_UNLINKED:
-		if (dma_use_iova(state))
-			dma_iova_free(dma->dev, state);
 		return true;
 	case BLK_DMA_SEGMENTS:
 		break;
@@ -612,9 +611,11 @@ nvme_unlink(struct nvme_dma *dma, struct request *req, u8 *mode,
 		return;
 
 	blk_rq_dma_trace_unmap(req, *mode, map, is_integrity);
-	dma_iova_batch_unlink(batch, dma->dev, state, dma_iova_size(state),
-			      rq_dma_dir(req), nvme_dma_attrs(map));
-	*mode = dma_use_iova(state) ? BLK_DMA_UNLINKED : BLK_DMA_LINEAR;
+	if (dma_iova_batch_unlink(batch, dma->dev, state, dma_iova_size(state),
+				  rq_dma_dir(req), nvme_dma_attrs(map)))
+		*mode = BLK_DMA_UNLINKED;
+	else
+		*mode = BLK_DMA_NONE;
 }
 
 /**

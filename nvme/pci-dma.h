@@ -145,7 +145,7 @@ static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
 	blk_rq_dma_trace_unmap(req, iod->data_mode, iod->data_map, false);
-	if (iod->nr_lists || iod->data_mode != BLK_DMA_LINEAR)
+	if (iod->nr_lists || iod->data_mode > BLK_DMA_LINEAR)
 		__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req));
 }
 
@@ -162,7 +162,7 @@ static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
 	blk_rq_dma_trace_unmap(req, iod->meta_mode, iod->meta_map, true);
-	if (iod->meta_list || iod->meta_mode != BLK_DMA_LINEAR)
+	if (iod->meta_list || iod->meta_mode > BLK_DMA_LINEAR)
 		__nvme_dma_unmap_metadata(dma, req);
 }
 

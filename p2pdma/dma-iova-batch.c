@@ -7,7 +7,7 @@
  * IOVAs of transfers that travel together are close to each other but seldom
  * neighbours. Those within one block, as much as one page table of the smallest
  * pages maps, share an invalidation: a few descriptors for the hardware rather
- * than one for each transfer, and no translation outside of the block is lost.
+ * than one for each transfer, and no translation outside of blocks is lost.
  */
 #include <linux/dma-iova-batch.h>
 #include <linux/dma-map-ops.h>
@@ -26,13 +26,15 @@
  * where it is false, too.
  *
  * Context: any.
- * Return: true if @dev is behind an IOMMU whose driver syncs several ranges at
- * once.
+ * Return: true if @dev is behind an IOMMU that has to be synced and whose driver
+ * syncs several ranges at once.
  */
 bool dma_iova_can_batch(struct device *dev)
 {
 	return use_dma_iommu(dev) &&
-	       iommu_get_dma_domain(dev)->ops->iotlb_sync_ranges;
+	       iommu_get_dma_domain(dev)->ops->iotlb_sync_ranges &&
+	       !(dma_iova_sync_is_idle(dev, false) &&
+		 dma_iova_sync_is_idle(dev, true));
 }
 EXPORT_SYMBOL_GPL(dma_iova_can_batch);
 
@@ -53,21 +55,24 @@ static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 
 	while (i--) {
 		range = &batch->ranges[i];
-		if (dma_iova_same_block(range, start, end))
-			goto join;
+		if (dma_iova_same_block(range, start, end)) {
+			range->start = min(range->start, start);
+			range->end = max(range->end, end);
+			return;
+		}
 	}
+	batch->ranges[batch->nr_ranges++] = (struct iommu_iotlb_range){
+		.start = start,
+		.end = end,
+	};
+}
 
-	range = &batch->ranges[DMA_IOVA_BATCH_RANGES - 1];
-	if (batch->nr_ranges < DMA_IOVA_BATCH_RANGES) {
-		batch->ranges[batch->nr_ranges++] = (struct iommu_iotlb_range){
-			.start = start,
-			.end = end,
-		};
-		return;
-	}
-join:
-	range->start = min(range->start, start);
-	range->end = max(range->end, end);
+/* Whether @batch has room for another range of @domain. */
+static bool dma_iova_batch_takes(struct dma_iova_batch *batch,
+				 struct iommu_domain *domain)
+{
+	return batch->domain == domain &&
+	       batch->nr_ranges < DMA_IOVA_BATCH_RANGES;
 }
 
 /**
@@ -95,7 +100,7 @@ int dma_iova_batch_sync_later(struct dma_iova_batch *batch, struct device *dev,
 	if (!domain->ops->iotlb_sync_map_ranges)
 		return dma_iova_sync(dev, state, 0, size);
 
-	if (batch->domain != domain) {
+	if (unlikely(!dma_iova_batch_takes(batch, domain))) {
 		batch->error = dma_iova_batch_sync(batch);
 		batch->domain = domain;
 	}
@@ -134,9 +139,7 @@ EXPORT_SYMBOL_GPL(dma_iova_batch_sync);
  * dma_iova_batch_unlink - unmap a range and leave the sync to a batch
  * @batch: the batch, for unmapping
  * @dev: device the range was allocated for
- * @state: the range. If dma_use_iova() says that it is still allocated, it
- *	belongs to the caller until dma_iova_batch_sync_unlinked(), and is to be
- *	given to dma_iova_free() after that. What is in a slot returns there
+ * @state: the range, the caller's until after dma_iova_batch_sync_unlinked()
  * @mapped_len: bytes linked, as for dma_iova_destroy()
  * @dir: direction, as at dma_iova_link()
  * @attrs: attributes, as at dma_iova_link()
@@ -145,8 +148,11 @@ EXPORT_SYMBOL_GPL(dma_iova_batch_sync);
  * dma_iova_batch_sync_unlinked(), so do not let go of it.
  *
  * Context: any.
+ * Return: true if the IOVAs are still allocated: give @state to
+ * dma_iova_destroy() after dma_iova_batch_sync_unlinked(). False if they went
+ * back to a slot or are freed; then that may be left out.
  */
-void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
+bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			   struct dma_iova_state *state, size_t mapped_len,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
@@ -159,10 +165,10 @@ void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 	    (state->__size & DMA_IOVA_USE_SWIOTLB) ||
 	    (!in_slot && READ_ONCE(domain->iova_cookie->fq_domain))) {
 		dma_iova_destroy(dev, state, mapped_len, dir, attrs);
-		return;
+		return false;
 	}
 
-	if (batch->domain != domain) {
+	if (unlikely(!dma_iova_batch_takes(batch, domain))) {
 		dma_iova_batch_sync_unlinked(batch);
 		iommu_iotlb_gather_init(&batch->gather);
 		/* the driver is not to sync or to record ranges by itself */
@@ -173,8 +179,8 @@ void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			      &batch->gather);
 	dma_iova_batch_add(batch, state->addr & ~mask,
 			   (state->addr + mapped_len - 1) | mask);
-	if (in_slot)
-		*state = (struct dma_iova_state){};
+	state->__size |= DMA_IOVA_UNLINKED;
+	return !in_slot;
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
 

@@ -8,7 +8,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 
-/* Ranges that one sync tells apart; what comes later joins the last one. */
+/* Blocks of IOVAs that one sync covers; with another one, a batch syncs early. */
 #define DMA_IOVA_BATCH_RANGES 16
 
 /**
@@ -55,7 +55,7 @@ bool dma_iova_can_batch(struct device *dev);
 int dma_iova_batch_sync_later(struct dma_iova_batch *batch, struct device *dev,
 			      struct dma_iova_state *state, size_t size);
 int dma_iova_batch_sync(struct dma_iova_batch *batch);
-void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
+bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			   struct dma_iova_state *state, size_t mapped_len,
 			   enum dma_data_direction dir, unsigned long attrs);
 void dma_iova_batch_sync_unlinked(struct dma_iova_batch *batch);
@@ -78,13 +78,14 @@ static inline int dma_iova_batch_sync(struct dma_iova_batch *batch)
 	return 0;
 }
 
-static inline void dma_iova_batch_unlink(struct dma_iova_batch *batch,
+static inline bool dma_iova_batch_unlink(struct dma_iova_batch *batch,
 					 struct device *dev,
 					 struct dma_iova_state *state,
 					 size_t mapped_len,
 					 enum dma_data_direction dir,
 					 unsigned long attrs)
 {
+	return false;
 }
 
 static inline void dma_iova_batch_sync_unlinked(struct dma_iova_batch *batch)

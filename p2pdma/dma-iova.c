@@ -102,7 +102,9 @@ EXPORT_SYMBOL_GPL(dma_iova_free);
  *
  * They save an allocation for each transfer, where IOVAs can be used again at
  * once: not in a domain with a flush queue. They come from above 4 GiB, so as to
- * leave what is below to devices that reach no further.
+ * leave what is below to devices that reach no further, and from below 512 GiB,
+ * which three levels of page tables map. So @dev has to cope with addresses of
+ * 39 bits, as it does without an IOMMU.
  *
  * Context: may sleep.
  * @slots->nr is 0 if there are none to be had, which is no error.
@@ -122,6 +124,7 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 	domain = iommu_get_dma_domain(dev);
 	iovad = &domain->iova_cookie->iovad;
 	limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+	limit = min3(limit, DMA_BIT_MASK(39), (u64)ULONG_MAX);
 	if (domain->geometry.force_aperture)
 		limit = min_t(u64, limit, domain->geometry.aperture_end);
 	if (READ_ONCE(domain->iova_cookie->fq_domain) ||
@@ -182,16 +185,26 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		       struct dma_iova_slots *slots, unsigned int index,
 		       phys_addr_t phys, size_t size)
 {
-	size_t pad;
+	struct iommu_dma_cookie *cookie;
+	size_t pad, colour;
 
 	if (!slots || index >= slots->nr)
 		return false;
 
-	pad = iova_offset(&iommu_get_dma_domain(dev)->iova_cookie->iovad, phys);
-	if (size > DMA_IOVA_SLOT_SIZE - pad)
+	cookie = iommu_get_dma_domain(dev)->iova_cookie;
+	if (READ_ONCE(cookie->fq_domain))
 		return false;
 
-	state->addr = slots->addr + pad +
+	/* Small transfers start in different granules, for the IOTLB's sets */
+	pad = iova_offset(&cookie->iovad, phys);
+	colour = (index << iova_shift(&cookie->iovad)) &
+		 (DMA_IOVA_SLOT_SIZE - 1);
+	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
+		colour = 0;
+	if (size + pad > DMA_IOVA_SLOT_SIZE)
+		return false;
+
+	state->addr = slots->addr + pad + colour +
 		      ((dma_addr_t)index << DMA_IOVA_SLOT_SHIFT);
 	state->__size = size | DMA_IOVA_IN_SLOT;
 	return true;
@@ -221,6 +234,27 @@ bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir)
 	       (dev_is_untrusted(dev) || !dma_kmalloc_safe(dev, dir));
 }
 EXPORT_SYMBOL_GPL(dma_iova_can_bounce);
+
+/**
+ * dma_iova_sync_is_idle - whether IOTLB syncs do nothing
+ * @dev: device that does the DMA
+ * @unmap: after unmapping; otherwise after mapping
+ *
+ * For statistics.
+ *
+ * Context: any.
+ * Return: true if the IOMMU of @dev needs no sync of mapping, or leaves that of
+ * unmapping to a flush queue.
+ */
+bool dma_iova_sync_is_idle(struct device *dev, bool unmap)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+
+	if (unmap)
+		return READ_ONCE(domain->iova_cookie->fq_domain);
+	return domain->sync_map_idle || !domain->ops->iotlb_sync_map;
+}
+EXPORT_SYMBOL_GPL(dma_iova_sync_is_idle);
 
 static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
 			     unsigned long attrs)
@@ -506,7 +540,7 @@ EXPORT_SYMBOL_GPL(dma_iova_unlink);
  * @dev: device the range was allocated for
  * @state: the range; all zeroes afterwards
  * @mapped_len: bytes linked, from the start of the range and without a hole;
- *	may be 0
+ *	may be 0. Ignored after dma_iova_batch_unlink()
  * @dir: direction, as at dma_iova_link()
  * @attrs: attributes, as at dma_iova_link()
  *
@@ -518,7 +552,7 @@ void dma_iova_destroy(struct device *dev, struct dma_iova_state *state,
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 
-	if (!mapped_len)
+	if (!mapped_len || (state->__size & DMA_IOVA_UNLINKED))
 		dma_iova_free_range(domain, state, NULL);
 	else if (unlikely(state->__size & DMA_IOVA_USE_SWIOTLB))
 		dma_iova_unmap_bounced(dev, domain, state->addr, mapped_len,

@@ -22,10 +22,12 @@ struct device;
 
 /*
  * In dma_iova_state.__size: some of the range is in bounce buffers; the range is
- * a slot of struct dma_iova_slots and not freed after the transfer.
+ * a slot of struct dma_iova_slots and not freed after the transfer; it is
+ * unmapped already, in a batch.
  */
 #define DMA_IOVA_USE_SWIOTLB BIT_ULL(63)
 #define DMA_IOVA_IN_SLOT BIT_ULL(62)
+#define DMA_IOVA_UNLINKED BIT_ULL(61)
 
 /* Bytes of IOVAs in a slot. */
 #define DMA_IOVA_SLOT_SHIFT 17
@@ -65,7 +67,8 @@ struct dma_iova_state {
  */
 static inline size_t dma_iova_size(struct dma_iova_state *state)
 {
-	return state->__size & ~(DMA_IOVA_USE_SWIOTLB | DMA_IOVA_IN_SLOT);
+	return state->__size & ~(DMA_IOVA_USE_SWIOTLB | DMA_IOVA_IN_SLOT |
+				 DMA_IOVA_UNLINKED);
 }
 
 #ifdef CONFIG_IOMMU_DMA
@@ -102,6 +105,7 @@ void dma_iova_destroy(struct device *dev, struct dma_iova_state *state,
 		      size_t mapped_len, enum dma_data_direction dir,
 		      unsigned long attrs);
 bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir);
+bool dma_iova_sync_is_idle(struct device *dev, bool unmap);
 #else /* CONFIG_IOMMU_DMA */
 static inline bool dma_use_iova(struct dma_iova_state *state)
 {
@@ -176,6 +180,11 @@ static inline bool dma_iova_can_bounce(struct device *dev,
 				       enum dma_data_direction dir)
 {
 	return false;
+}
+
+static inline bool dma_iova_sync_is_idle(struct device *dev, bool unmap)
+{
+	return true;
 }
 #endif /* CONFIG_IOMMU_DMA */
 
