@@ -8,16 +8,19 @@
 
 #include <err.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE 4096UL
 
-/* The seed, and then the state, of everything random. */
-static uint64_t random_state;
+/* The seed, and then the state, of everything random of one thread. */
+static _Thread_local uint64_t random_state;
 
 static inline uint64_t random_next(void)
 {
@@ -71,6 +74,24 @@ static inline unsigned char *map_memory(const char *path, size_t length)
 	for (size_t i = length & ~(PAGE - 1); i; i -= PAGE)
 		map[i - PAGE] = 0;
 	return map;
+}
+
+/* Open a drive for direct I/O; what it wants its blocks and buffers to be multiples of. */
+static inline int open_drive(const char *path, unsigned int *lba_size,
+			     size_t *align)
+{
+	int fd = open(path, O_RDWR | O_DIRECT);
+	struct statx status;
+
+	if (fd < 0)
+		err(1, "%s", path);
+	if (ioctl(fd, BLKSSZGET, lba_size))
+		err(1, "%s: BLKSSZGET", path);
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status))
+		err(1, "%s: statx", path);
+	*align = status.stx_mask & STATX_DIOALIGN ? status.stx_dio_mem_align :
+						    *lba_size;
+	return fd;
 }
 
 #endif /* DATA_H */

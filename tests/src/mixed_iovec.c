@@ -10,15 +10,12 @@
 #include <getopt.h>
 #include <liburing.h>
 #include <linux/aio_abi.h>
-#include <linux/fs.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -452,20 +449,12 @@ static void parse(int argc, char **argv)
 static void set_up(void)
 {
 	size_t longest = opt.parts * opt.part_size;
-	struct statx status;
+	size_t align;
 	int ret;
 
-	fd = open(opt.device, O_RDWR | O_DIRECT);
-	if (fd < 0)
-		err(1, "%s", opt.device);
-	if (ioctl(fd, BLKSSZGET, &lba_size))
-		err(1, "%s: BLKSSZGET", opt.device);
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status))
-		err(1, "%s: statx", opt.device);
+	fd = open_drive(opt.device, &lba_size, &align);
 	if (!opt.align)
-		opt.align = status.stx_mask & STATX_DIOALIGN ?
-				    status.stx_dio_mem_align :
-				    lba_size;
+		opt.align = align;
 	if (!opt.parts || opt.parts > MAX_PARTS || opt.part_size < lba_size ||
 	    longest > opt.region)
 		errx(1,

@@ -1,0 +1,795 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Random vectored I/O of several threads, in flight together and some of it canceled, between a drive and
+ * host memory and the memory of two P2P providers; all of these are held against models. What fails is
+ * shrunk to few operations.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "data.h"
+#include "options.h"
+
+#define MAX_PARTS 16
+#define MAX_DEPTH 64
+#define MAX_THREADS 64
+#define FAILURE_SIZE 512
+/* Operations of a thread between comparisons of everything */
+#define CHECK_INTERVAL 64
+
+enum memory { HOST, P2P_A, P2P_B, MEMORIES };
+enum method { URING_VECTOR, URING_FIXED, PLAIN, METHODS };
+
+static const char *const memory_names[] = { "host", "a", "b" };
+static const char *const method_names[] = { "io_uring", "io_uring fixed",
+					    "plain" };
+
+static struct {
+	const char *device;
+	const char *p2p[MEMORIES];
+	const char *unreachable;
+	const char *replay;
+	unsigned long operations, threads, depth, seed;
+	unsigned long slot, region, align, p2p_align, tries;
+	unsigned long err;
+	bool unmixed;
+} opt = {
+	.operations = 4000,
+	.threads = 3,
+	.depth = 4,
+	.seed = 1,
+	.slot = 65536,
+	.region = 1 << 20,
+	/* QEMU 7.2 loses bytes where a peer's page does not hold whole blocks. */
+	.p2p_align = 512,
+	.tries = 3,
+	.err = NOT_SET,
+};
+
+static const struct option_entry options[] = {
+	{ "device", "PATH",
+	  "block device; --threads times --region of it is destroyed",
+	  .text = &opt.device },
+	{ "a", "PATH", "p2pmem/allocate of a provider",
+	  .text = &opt.p2p[P2P_A] },
+	{ "b", "PATH", "the same of another one", .text = &opt.p2p[P2P_B] },
+	{ "unreachable", "WHICH", "a or b: the drive cannot reach it",
+	  .text = &opt.unreachable },
+	{ "unmixed", NULL, "keep to one memory in each call",
+	  .flag = &opt.unmixed },
+	{ "operations", "N", "of all threads together",
+	  .number = &opt.operations },
+	{ "threads", "N",
+	  "each with a region of the drive and memory of its own",
+	  .number = &opt.threads },
+	{ "depth", "N", "operations in flight of each", .number = &opt.depth },
+	{ "slot", "BYTES", "of each memory for one operation",
+	  .number = &opt.slot },
+	{ "region", "BYTES",
+	  "of the drive for one thread, the first at its start",
+	  .number = &opt.region },
+	{ "align", "BYTES",
+	  "of buffers in host memory; 0: what the drive takes",
+	  .number = &opt.align },
+	{ "p2p-align", "BYTES",
+	  "of buffers in P2P memory; a peer's loses data below 512 on QEMU 7.2",
+	  .number = &opt.p2p_align },
+	{ "seed", "N", "of everything random", .number = &opt.seed },
+	{ "replay", "LIST",
+	  "only these operations, as in 0:12,1:7: the thread and its operation",
+	  .text = &opt.replay },
+	{ "tries", "N",
+	  "how often fewer operations may pass until they count as harmless",
+	  .number = &opt.tries },
+	{ "err", "N",
+	  "let the model of thread 0 err after its operation N, to test this program",
+	  .number = &opt.err },
+	{}
+};
+
+/* A buffer: where in the thread's part of a memory it begins. */
+struct part {
+	enum memory memory;
+	size_t at;
+	size_t length;
+};
+
+struct operation {
+	unsigned long number;
+	enum method method;
+	bool write, busy;
+	bool cancel; /* by a request that follows at once */
+	bool async; /* a worker of the kernel is to issue it */
+	bool hold; /* it is submitted along with the next one */
+	size_t offset, length, stamp;
+	unsigned int nr_parts;
+	struct part parts[MAX_PARTS];
+	struct iovec iov[MAX_PARTS];
+};
+
+/* An operation of some thread, of those that a run consists of. */
+struct item {
+	unsigned int thread;
+	unsigned long number;
+};
+
+static struct worker {
+	unsigned int index;
+	pthread_t thread;
+	struct io_uring ring;
+	off_t start; /* of its region */
+	unsigned char *model, *scratch;
+	unsigned char *memory[MEMORIES], *shadow[MEMORIES];
+	struct operation slots[MAX_DEPTH];
+	unsigned long *numbers; /* of the operations that it has to issue */
+	unsigned long nr_numbers, issued;
+	struct {
+		unsigned long mixed, full, cut, refused, canceled;
+	} counts;
+	char failure[FAILURE_SIZE]; /* empty if there is none */
+} workers[MAX_THREADS];
+
+static int fd;
+static unsigned int lba_size;
+static int unreachable = -1;
+static atomic_bool stop;
+
+static size_t random_below(size_t limit)
+{
+	return random_next() % limit;
+}
+
+static void fail(struct worker *w, const char *format, ...)
+{
+	va_list arguments;
+
+	atomic_store(&stop, true);
+	if (*w->failure)
+		return;
+	va_start(arguments, format);
+	vsnprintf(w->failure, sizeof(w->failure), format, arguments);
+	va_end(arguments);
+}
+
+static bool add_part(const struct worker *w, struct operation *op, size_t unit,
+		     enum memory memory, size_t *next)
+{
+	/* Linux refuses blocks of a registered buffer that straddle its pages. */
+	size_t align = op->method == URING_FIXED ? lba_size :
+		       memory == HOST		 ? opt.align :
+						   opt.p2p_align;
+	struct part *part = &op->parts[op->nr_parts];
+	size_t blocks = 1 + random_below(1UL << random_below(6));
+
+	if (unit == PAGE)
+		*next = (*next + PAGE - 1) & ~(PAGE - 1);
+	else
+		*next += random_below(PAGE / align) * align;
+	if (*next + unit > opt.slot)
+		return false;
+	if (blocks > (opt.slot - *next) / unit)
+		blocks = (opt.slot - *next) / unit;
+	part->memory = memory;
+	part->at = op->number % opt.depth * opt.slot + *next;
+	part->length = blocks * unit;
+	op->iov[op->nr_parts].iov_base = w->memory[memory] + part->at;
+	op->iov[op->nr_parts].iov_len = part->length;
+	op->nr_parts++;
+	op->length += part->length;
+	*next += part->length;
+	return true;
+}
+
+/* The operation of that number is the same in every run of a seed. */
+static void make_operation(const struct worker *w, struct operation *op,
+			   unsigned long number)
+{
+	size_t next[MEMORIES] = {};
+	enum memory memory = HOST;
+	unsigned int parts;
+	size_t unit;
+
+	random_state = opt.seed;
+	random_state = random_next() ^ ((uint64_t)w->index << 48 | number);
+	memset(op, 0, sizeof(*op));
+	op->number = number;
+	op->write = random_next() & 1;
+	op->method = random_below(METHODS);
+	op->cancel = !random_below(8);
+	op->async = !random_below(4);
+	op->hold = random_next() & 1;
+	/* Whole pages all fit into one command, smaller blocks rarely do. */
+	unit = random_next() & 1 ? PAGE : lba_size;
+	parts = op->method == URING_FIXED ? 1 : 1 + random_below(MAX_PARTS);
+	for (unsigned int i = 0; i < parts; i++) {
+		while (op->method != URING_FIXED && (!i || !opt.unmixed)) {
+			memory = random_below(MEMORIES);
+			if (w->memory[memory])
+				break;
+		}
+		if (!add_part(w, op, unit, memory, &next[memory]))
+			break;
+	}
+	op->offset = random_below((opt.region - op->length) / lba_size + 1) *
+		     lba_size;
+	op->stamp =
+		random_below(lba_size / sizeof(uint32_t)) * sizeof(uint32_t);
+}
+
+static int describe(const struct worker *w, const struct operation *op,
+		    char *text, size_t size)
+{
+	int length = snprintf(
+		text, size,
+		"thread %u operation %lu: %s %s of %zu bytes at %zu%s%s%s,",
+		w->index, op->number, method_names[op->method],
+		op->write ? "write" : "read", op->length, w->start + op->offset,
+		op->async ? ", asynchronous" : "", op->hold ? ", held" : "",
+		op->cancel ? ", canceled" : "");
+
+	for (unsigned int i = 0; i < op->nr_parts && (size_t)length < size; i++)
+		length += snprintf(text + length, size - length, " %s+%zu:%zu",
+				   memory_names[op->parts[i].memory],
+				   op->parts[i].at, op->parts[i].length);
+	return length;
+}
+
+/* A word that is nowhere else, in every block that the operation moves, or moves data over. */
+static void stamp(struct worker *w, const struct operation *op)
+{
+	for (unsigned int i = 0; i < op->nr_parts; i++) {
+		const struct part *part = &op->parts[i];
+
+		for (size_t at = part->at; at < part->at + part->length;
+		     at += lba_size) {
+			uint32_t word = random_next();
+
+			*(volatile uint32_t *)(w->memory[part->memory] + at +
+					       op->stamp) = word;
+			memcpy(w->shadow[part->memory] + at + op->stamp, &word,
+			       sizeof(word));
+		}
+	}
+}
+
+static bool read_region(struct worker *w, size_t offset, size_t length)
+{
+	ssize_t ret = pread(fd, w->scratch, length, w->start + offset);
+
+	if (ret != (ssize_t)length)
+		fail(w,
+		     "thread %u: reading %zu bytes at %zu into host memory gave %zd",
+		     w->index, length, w->start + offset,
+		     ret < 0 ? -errno : ret);
+	return ret == (ssize_t)length;
+}
+
+/* A block that was reported to have moved is where it had to go, any other is there or is not. */
+static const char *settle_block(struct worker *w, const struct operation *op,
+				const struct part *part, size_t at, size_t done,
+				size_t reported)
+{
+	unsigned char *memory = w->memory[part->memory] + at;
+	unsigned char *shadow = w->shadow[part->memory] + at;
+	unsigned char *model = w->model + op->offset + done;
+	unsigned char *to = op->write ? model : shadow;
+	unsigned char *from = op->write ? shadow : model;
+	unsigned char *actual = w->scratch + done;
+
+	if (done < reported) {
+		memcpy(to, from, lba_size);
+		if (!op->write && *(volatile uint32_t *)(memory + op->stamp) !=
+					  *(uint32_t *)(shadow + op->stamp))
+			return "wrong data was read";
+		return NULL;
+	}
+	if (!op->write)
+		copy_words(actual, memory, lba_size);
+	if (memcmp(actual, to, lba_size) && memcmp(actual, from, lba_size))
+		return "a block that was not reported as moved holds foreign data";
+	memcpy(to, actual, lba_size);
+	return NULL;
+}
+
+static const char *settle(struct worker *w, const struct operation *op,
+			  size_t reported)
+{
+	size_t done = 0;
+
+	if (op->write && reported < op->length &&
+	    !read_region(w, op->offset, op->length))
+		return "and so this was not compared";
+	for (unsigned int i = 0; i < op->nr_parts; i++) {
+		const struct part *part = &op->parts[i];
+
+		for (size_t at = part->at; at < part->at + part->length;
+		     at += lba_size, done += lba_size) {
+			const char *wrong =
+				settle_block(w, op, part, at, done, reported);
+
+			if (wrong)
+				return wrong;
+		}
+	}
+	return NULL;
+}
+
+/* Parts out of reach end a call before them, or refuse it if there is nothing before them. */
+static bool expected(const struct operation *op, long ret)
+{
+	size_t reached = 0;
+	unsigned int i;
+
+	for (i = 0; i < op->nr_parts; i++) {
+		if ((int)op->parts[i].memory == unreachable)
+			break;
+		reached += op->parts[i].length;
+	}
+	if (ret == -ECANCELED)
+		return op->cancel && op->method != PLAIN;
+	/* After a short direct part, Linux goes on through the page cache if it may block. */
+	if (op->method == PLAIN && reached && ret == (long)op->length)
+		return true;
+	return ret == (reached ? (long)reached : -EREMOTEIO);
+}
+
+static void count(struct worker *w, const struct operation *op, long ret)
+{
+	for (unsigned int i = 1; i < op->nr_parts; i++) {
+		if (op->parts[i].memory != op->parts[0].memory) {
+			w->counts.mixed++;
+			break;
+		}
+	}
+	if (ret == -ECANCELED)
+		w->counts.canceled++;
+	else if (ret < 0)
+		w->counts.refused++;
+	else if ((size_t)ret < op->length)
+		w->counts.cut++;
+	else
+		w->counts.full++;
+}
+
+static void complete(struct worker *w, struct operation *op, long ret)
+{
+	const char *wrong = NULL;
+	char text[400];
+
+	op->busy = false;
+	count(w, op, ret);
+	if (!expected(op, ret))
+		wrong = "it did not end as it has to";
+	if (!wrong)
+		wrong = settle(w, op, ret < 0 ? 0 : ret);
+	if (wrong) {
+		describe(w, op, text, sizeof(text));
+		fail(w, "%s gave %ld%s%s: %s", text, ret, ret < 0 ? " " : "",
+		     ret < 0 ? strerrorname_np(-ret) : "", wrong);
+	}
+	if (!w->index && op->number == opt.err)
+		w->model[op->offset] ^= 1;
+}
+
+/* Submit what is held, wait for one completion at least, take all there are. */
+static void reap(struct worker *w)
+{
+	struct io_uring_cqe *cqe;
+	int ret = io_uring_submit_and_wait(&w->ring, 1);
+
+	if (ret < 0)
+		errx(1, "io_uring_submit_and_wait: %s", strerror(-ret));
+	while (!io_uring_peek_cqe(&w->ring, &cqe)) {
+		unsigned long slot = cqe->user_data;
+
+		if (slot < opt.depth)
+			complete(w, &w->slots[slot], cqe->res);
+		else if (cqe->res && cqe->res != -ENOENT &&
+			 cqe->res != -EALREADY)
+			fail(w, "thread %u: a cancel gave %d", w->index,
+			     cqe->res);
+		io_uring_cqe_seen(&w->ring, cqe);
+	}
+}
+
+/*
+ * Whether an operation in flight and this one touch the same page, one of them to write. Those that go on through
+ * the page cache need more than different blocks.
+ */
+static bool conflict(const struct worker *w, const struct operation *op)
+{
+	for (unsigned int i = 0; i < opt.depth; i++) {
+		const struct operation *other = &w->slots[i];
+
+		if (other->busy && (op->write || other->write) &&
+		    op->offset < ((other->offset + other->length + PAGE - 1) &
+				  -PAGE) &&
+		    other->offset <
+			    ((op->offset + op->length + PAGE - 1) & -PAGE))
+			return true;
+	}
+	return false;
+}
+
+static bool in_flight(const struct worker *w)
+{
+	for (unsigned int i = 0; i < opt.depth; i++)
+		if (w->slots[i].busy)
+			return true;
+	return false;
+}
+
+static struct io_uring_sqe *next_sqe(struct worker *w)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = io_uring_get_sqe(&w->ring)))
+		io_uring_submit(&w->ring);
+	return sqe;
+}
+
+static void issue(struct worker *w, struct operation *op)
+{
+	static const uint8_t opcodes[][2] = {
+		{ IORING_OP_READV, IORING_OP_WRITEV },
+		{ IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED },
+	};
+	unsigned int slot = op - w->slots;
+	off_t position = w->start + op->offset;
+	struct io_uring_sqe *sqe;
+	ssize_t ret;
+	bool fixed;
+
+	if (op->method == PLAIN) {
+		ret = (op->write ? pwritev : preadv)(fd, op->iov, op->nr_parts,
+						     position);
+		complete(w, op, ret < 0 ? -errno : ret);
+		return;
+	}
+	fixed = op->method == URING_FIXED;
+	sqe = next_sqe(w);
+	io_uring_prep_rw(opcodes[fixed][op->write], sqe, fd,
+			 fixed ? op->iov->iov_base : op->iov,
+			 fixed ? op->iov->iov_len : op->nr_parts, position);
+	if (op->async)
+		sqe->flags |= IOSQE_ASYNC;
+	sqe->user_data = slot;
+	op->busy = true;
+	if (op->cancel) {
+		sqe = next_sqe(w);
+		io_uring_prep_cancel64(sqe, slot, 0);
+		sqe->user_data = opt.depth + slot;
+	}
+	if (!op->hold)
+		io_uring_submit(&w->ring);
+}
+
+static void drain(struct worker *w)
+{
+	while (in_flight(w))
+		reap(w);
+}
+
+static void compare(struct worker *w, const char *what,
+		    const unsigned char *model, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (w->scratch[i] != model[i]) {
+			fail(w,
+			     "thread %u: byte %zu of its %s is %#x, the model says %#x",
+			     w->index, i, what, w->scratch[i], model[i]);
+			return;
+		}
+	}
+}
+
+/* Compare every byte that the thread owns. */
+static void check(struct worker *w)
+{
+	drain(w);
+	if (!read_region(w, 0, opt.region))
+		return;
+	compare(w, "region", w->model, opt.region);
+	for (int i = 0; i < MEMORIES; i++) {
+		if (!w->memory[i])
+			continue;
+		copy_words(w->scratch, w->memory[i], opt.depth * opt.slot);
+		compare(w, memory_names[i], w->shadow[i], opt.depth * opt.slot);
+	}
+}
+
+static void fill(struct worker *w)
+{
+	random_state = opt.seed + w->index;
+	fill_random(w->model, opt.region);
+	if (pwrite(fd, w->model, opt.region, w->start) != (ssize_t)opt.region)
+		err(1, "filling %s", opt.device);
+	for (int i = 0; i < MEMORIES; i++) {
+		if (!w->memory[i])
+			continue;
+		fill_random(w->shadow[i], opt.depth * opt.slot);
+		copy_words(w->memory[i], w->shadow[i], opt.depth * opt.slot);
+	}
+}
+
+static void *work(void *argument)
+{
+	struct worker *w = argument;
+
+	fill(w);
+	while (w->issued < w->nr_numbers && !atomic_load(&stop)) {
+		unsigned long number = w->numbers[w->issued];
+		struct operation *op = &w->slots[number % opt.depth];
+
+		while (op->busy)
+			reap(w);
+		make_operation(w, op, number);
+		while (conflict(w, op))
+			reap(w);
+		stamp(w, op);
+		issue(w, op);
+		if (!(++w->issued % CHECK_INTERVAL))
+			check(w);
+	}
+	check(w);
+	return NULL;
+}
+
+/* Run these operations from the start; whether that failed, and then why. */
+static bool run(const struct item *items, size_t nr_items, char *failure)
+{
+	bool failed = false;
+
+	atomic_store(&stop, false);
+	for (unsigned int i = 0; i < opt.threads; i++) {
+		workers[i].nr_numbers = workers[i].issued = 0;
+		*workers[i].failure = '\0';
+	}
+	for (size_t i = 0; i < nr_items; i++) {
+		struct worker *w = &workers[items[i].thread];
+
+		w->numbers[w->nr_numbers++] = items[i].number;
+	}
+	for (unsigned int i = 0; i < opt.threads; i++)
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
+			errx(1, "no thread can be created");
+	for (unsigned int i = 0; i < opt.threads; i++) {
+		pthread_join(workers[i].thread, NULL);
+		if (*workers[i].failure && !failed) {
+			memcpy(failure, workers[i].failure, FAILURE_SIZE);
+			failed = true;
+		}
+	}
+	return failed;
+}
+
+static bool fails(const struct item *items, size_t nr_items, char *failure)
+{
+	for (unsigned long i = 0; i < opt.tries; i++)
+		if (run(items, nr_items, failure))
+			return true;
+	return false;
+}
+
+/* Leave out what is not needed to fail: halves, then smaller and smaller chunks. */
+static size_t shrink(struct item *items, size_t nr_items, char *failure)
+{
+	struct item *rest = calloc(nr_items, sizeof(*rest));
+	size_t chunk = nr_items;
+
+	if (!rest)
+		err(1, "memory");
+	do {
+		chunk = (chunk + 1) / 2;
+		for (size_t start = 0; start < nr_items;) {
+			size_t after = start + chunk < nr_items ?
+					       start + chunk :
+					       nr_items;
+			size_t left = start + nr_items - after;
+
+			memcpy(rest, items, start * sizeof(*items));
+			memcpy(rest + start, items + after,
+			       (nr_items - after) * sizeof(*items));
+			if (left && fails(rest, left, failure)) {
+				memcpy(items, rest, left * sizeof(*items));
+				nr_items = left;
+			} else {
+				start = after;
+			}
+		}
+	} while (chunk > 1);
+	free(rest);
+	return nr_items;
+}
+
+/* Of what was to be done, keep what was begun. */
+static size_t begun(struct item *items, size_t nr_items)
+{
+	unsigned long seen[MAX_THREADS] = {};
+	size_t kept = 0;
+
+	for (size_t i = 0; i < nr_items; i++)
+		if (seen[items[i].thread]++ < workers[items[i].thread].issued)
+			items[kept++] = items[i];
+	return kept;
+}
+
+static void print_failure(int argc, char **argv, const struct item *items,
+			  size_t nr_items, const char *failure)
+{
+	struct operation op;
+	char text[512];
+
+	fprintf(stderr, "%zu operation%s remain%s:\n", nr_items,
+		nr_items == 1 ? "" : "s", nr_items == 1 ? "s" : "");
+	for (size_t i = 0; i < nr_items; i++) {
+		make_operation(&workers[items[i].thread], &op, items[i].number);
+		describe(&workers[items[i].thread], &op, text, sizeof(text));
+		fprintf(stderr, "  %s\n", text);
+	}
+	fprintf(stderr, "%s\nreplay:", failure);
+	for (int i = 0; i < argc; i++)
+		fprintf(stderr, " %s", argv[i]);
+	for (size_t i = 0; i < nr_items; i++)
+		fprintf(stderr, "%s%u:%lu", i ? "," : " --replay ",
+			items[i].thread, items[i].number);
+	fputc('\n', stderr);
+}
+
+static void report(size_t nr_items)
+{
+	unsigned long mixed = 0, full = 0, cut = 0, refused = 0, canceled = 0;
+
+	for (unsigned int i = 0; i < opt.threads; i++) {
+		mixed += workers[i].counts.mixed;
+		full += workers[i].counts.full;
+		cut += workers[i].counts.cut;
+		refused += workers[i].counts.refused;
+		canceled += workers[i].counts.canceled;
+	}
+	printf("{\"seed\":%lu,\"operations\":%zu,\"mixed\":%lu,\"full\":%lu,\"short\":%lu,\"refused\":%lu,\"canceled\":%lu}\n",
+	       opt.seed, nr_items, mixed, full, cut, refused, canceled);
+}
+
+static struct item *all_items(size_t *nr_items)
+{
+	struct item *items = calloc(opt.operations, sizeof(*items));
+
+	if (!items)
+		err(1, "memory");
+	for (size_t i = 0; i < opt.operations; i++) {
+		items[i].thread = i % opt.threads;
+		items[i].number = i / opt.threads;
+	}
+	*nr_items = opt.operations;
+	return items;
+}
+
+static struct item *replay_items(size_t *nr_items)
+{
+	struct item *items = NULL;
+	const char *text = opt.replay;
+	int length;
+
+	for (*nr_items = 0;; text += length + 1) {
+		struct item item;
+
+		if (sscanf(text, "%u:%lu%n", &item.thread, &item.number,
+			   &length) != 2 ||
+		    item.thread >= opt.threads)
+			errx(1, "--replay wants THREAD:NUMBER,..., not '%s'",
+			     text);
+		items = realloc(items, (*nr_items + 1) * sizeof(*items));
+		if (!items)
+			err(1, "memory");
+		items[(*nr_items)++] = item;
+		if (text[length] != ',')
+			return items;
+	}
+}
+
+static void *allocate(size_t size)
+{
+	void *memory = aligned_alloc(PAGE, (size + PAGE - 1) & -PAGE);
+
+	if (!memory)
+		err(1, "memory");
+	return memory;
+}
+
+static void set_up_worker(struct worker *w, size_t nr_numbers)
+{
+	size_t size = opt.depth * opt.slot;
+	struct iovec host = { .iov_len = size };
+	int ret;
+
+	w->start = w->index * opt.region;
+	w->model = allocate(opt.region);
+	w->scratch = allocate(size > opt.region ? size : opt.region);
+	w->numbers = allocate(nr_numbers * sizeof(*w->numbers));
+	for (int i = 0; i < MEMORIES; i++) {
+		if (i != HOST && !opt.p2p[i])
+			continue;
+		w->memory[i] = map_memory(opt.p2p[i], size);
+		w->shadow[i] = allocate(size);
+	}
+	ret = io_uring_queue_init(2 * opt.depth, &w->ring, 0);
+	if (ret)
+		errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	host.iov_base = w->memory[HOST];
+	ret = io_uring_register_buffers(&w->ring, &host, 1);
+	if (ret)
+		errx(1, "io_uring_register_buffers: %s", strerror(-ret));
+}
+
+static void set_up(void)
+{
+	size_t align;
+
+	if (!opt.device)
+		errx(1, "--device is missing, see --help");
+	fd = open_drive(opt.device, &lba_size, &align);
+	if (!opt.align)
+		opt.align = align;
+	if (!opt.threads || opt.threads > MAX_THREADS || !opt.depth ||
+	    opt.depth > MAX_DEPTH)
+		errx(1, "--threads is 1 to %u, --depth 1 to %u", MAX_THREADS,
+		     MAX_DEPTH);
+	if (opt.slot < 2 * PAGE || (opt.slot | opt.region) & (PAGE - 1) ||
+	    opt.region < MEMORIES * opt.slot)
+		errx(1,
+		     "--slot is whole pages, two at least, and --region is whole pages, %u slots at least",
+		     MEMORIES);
+	/* What readahead caches would be stale after another thread's direct writes. */
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	for (int i = P2P_A; opt.unreachable && i < MEMORIES; i++)
+		if (!strcmp(opt.unreachable, memory_names[i]))
+			unreachable = i;
+	if (opt.unreachable && unreachable < 0)
+		errx(1, "--unreachable is a or b");
+}
+
+int main(int argc, char **argv)
+{
+	struct item *items;
+	char failure[FAILURE_SIZE];
+	size_t nr_items;
+
+	parse_options(
+		argc, argv,
+		"Usage: random_io --device PATH [option...]\n\n"
+		"Prints how the operations ended as one line of JSON, or else the fewest that fail.",
+		options);
+	set_up();
+	items = opt.replay ? replay_items(&nr_items) : all_items(&nr_items);
+	for (unsigned int i = 0; i < opt.threads; i++) {
+		workers[i].index = i;
+		set_up_worker(&workers[i], nr_items);
+	}
+	if (!run(items, nr_items, failure)) {
+		report(nr_items);
+		return 0;
+	}
+	warnx("%s", failure);
+	if (opt.replay)
+		return 1;
+	nr_items = begun(items, nr_items);
+	if (!fails(items, nr_items, failure))
+		errx(1, "this did not happen again in %lu tries", opt.tries);
+	nr_items = shrink(items, nr_items, failure);
+	print_failure(argc, argv, items, nr_items, failure);
+	return 1;
+}
