@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit suite of IOVAs kept in slots and of IOTLB syncs shared by transfers,
+ * with a real PCI device behind an IOMMU whose driver is watched.
+ */
+#include <kunit/test.h>
+#include <linux/dma-iova-batch.h>
+#include <linux/dma-mapping.h>
+#include <linux/iommu.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+
+#include "fail_nth.h"
+#include "pci_by_name.h"
+
+/* Two to a block of IOVAs, so that the blocks are more than a batch holds */
+#define SLOTS_APART 8
+#define NR_IN_SLOTS (2 * DMA_IOVA_BATCH_RANGES + 8)
+#define NR_TRANSFERS (NR_IN_SLOTS + 4)
+#define NR_SLOTS (NR_IN_SLOTS * SLOTS_APART)
+
+static char *device;
+module_param(device, charp, 0444);
+MODULE_PARM_DESC(device, "PCI device to map for, as in 0000:01:00.0");
+
+static struct pci_dev *pdev;
+static struct device *dev;
+static struct iommu_domain *domain;
+static struct dma_iova_slots slots;
+static void *memory;
+
+static int batch_suite_init(struct kunit_suite *suite)
+{
+	pdev = pci_get_by_name(device);
+	if (!pdev)
+		return -ENODEV;
+	dev = &pdev->dev;
+	domain = iommu_get_domain_for_dev(dev);
+	memory = alloc_pages_exact(DMA_IOVA_SLOT_SIZE, GFP_KERNEL);
+	if (!memory || !dma_iova_can_batch(dev))
+		return -EINVAL;
+	dma_iova_alloc_slots(dev, &slots, NR_SLOTS);
+	return slots.nr == NR_SLOTS ? 0 : -ENOSPC;
+}
+
+static void batch_suite_exit(struct kunit_suite *suite)
+{
+	if (memory)
+		free_pages_exact(memory, DMA_IOVA_SLOT_SIZE);
+	if (pdev)
+		dma_iova_free_slots(dev, &slots);
+	pci_dev_put(pdev);
+}
+
+static size_t granule(void)
+{
+	return 1UL << __ffs(domain->pgsize_bitmap);
+}
+
+/* A slot holds what fits it, granule for granule, and nothing beyond it. */
+static void test_slot_place(struct kunit *test)
+{
+	static const unsigned int indexes[] = { 0, 1, 31, 32, NR_SLOTS - 1 };
+	static const size_t pads[] = { 0, 1, 512, 4095 };
+	static const size_t sizes[] = {
+		1, 4096, 4097, SZ_64K, DMA_IOVA_SLOT_SIZE - 4095,
+		DMA_IOVA_SLOT_SIZE - 512, DMA_IOVA_SLOT_SIZE - 1,
+		DMA_IOVA_SLOT_SIZE, DMA_IOVA_SLOT_SIZE + 1,
+	};
+	struct dma_iova_state state;
+
+	for (int i = 0; i < ARRAY_SIZE(indexes) * ARRAY_SIZE(pads) *
+			ARRAY_SIZE(sizes); i++) {
+		unsigned int index = indexes[i % ARRAY_SIZE(indexes)];
+		size_t pad = pads[i / ARRAY_SIZE(indexes) % ARRAY_SIZE(pads)];
+		size_t size = sizes[i / ARRAY_SIZE(indexes) / ARRAY_SIZE(pads)];
+		dma_addr_t first = slots.addr + index * DMA_IOVA_SLOT_SIZE;
+		bool fits = pad + size <= DMA_IOVA_SLOT_SIZE;
+
+		KUNIT_ASSERT_EQ(test, fits,
+				dma_iova_try_slot(dev, &state, &slots, index,
+						  virt_to_phys(memory) + pad,
+						  size));
+		if (!fits)
+			continue;
+		KUNIT_EXPECT_EQ(test, size, dma_iova_size(&state));
+		KUNIT_EXPECT_EQ(test, pad, state.addr % granule());
+		KUNIT_EXPECT_GE(test, state.addr, first);
+		KUNIT_EXPECT_LE(test, state.addr + size,
+				first + DMA_IOVA_SLOT_SIZE);
+	}
+	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, &slots,
+						   NR_SLOTS, 0, 1));
+	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, NULL, 0, 0, 1));
+}
+
+/* What the driver of the IOMMU is asked to sync; @first is the argument that has it */
+struct watch {
+	struct kprobe probe;
+	unsigned int first;
+	unsigned int nr;
+	struct iommu_iotlb_range ranges[2 * NR_TRANSFERS];
+};
+
+static int watch_call(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct watch *watch = container_of(probe, struct watch, probe);
+	struct iommu_iotlb_range *ranges =
+		(void *)regs_get_kernel_argument(regs, watch->first);
+	unsigned int nr = regs_get_kernel_argument(regs, watch->first + 1);
+
+	while (nr-- && watch->nr < ARRAY_SIZE(watch->ranges))
+		watch->ranges[watch->nr++] = *ranges++;
+	return 0;
+}
+
+static void watch_stop(void *data)
+{
+	struct watch *watch = data;
+
+	unregister_kprobe(&watch->probe);
+}
+
+static struct watch *watch_start(struct kunit *test, void *function,
+				 unsigned int first)
+{
+	struct watch *watch = kunit_kzalloc(test, sizeof(*watch), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, watch);
+	watch->probe.addr = function;
+	watch->probe.pre_handler = watch_call;
+	watch->first = first;
+	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&watch->probe));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, watch_stop,
+							   watch));
+	return watch;
+}
+
+/* Transfers of two granules that each begins and ends inside */
+struct transfer {
+	struct dma_iova_state state;
+	dma_addr_t addr;
+	bool in_slot;
+};
+
+static size_t transfer_size(void)
+{
+	return granule() + 512;
+}
+
+static struct transfer *link_transfers(struct kunit *test)
+{
+	struct transfer *transfers = kunit_kcalloc(test, NR_TRANSFERS,
+						   sizeof(*transfers),
+						   GFP_KERNEL);
+	phys_addr_t phys = virt_to_phys(memory) + granule() - 256;
+
+	KUNIT_ASSERT_NOT_NULL(test, transfers);
+	for (int i = 0; i < NR_TRANSFERS; i++) {
+		struct transfer *t = &transfers[i];
+
+		t->in_slot = i < NR_IN_SLOTS;
+		if (t->in_slot)
+			KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev,
+					&t->state, &slots, i * SLOTS_APART,
+					phys, transfer_size()));
+		else
+			KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev,
+					&t->state, phys, transfer_size()));
+		t->addr = t->state.addr;
+		KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &t->state, phys, 0,
+						       transfer_size(),
+						       DMA_TO_DEVICE, 0));
+	}
+	return transfers;
+}
+
+static void expect_covered(struct kunit *test, const struct watch *watch,
+			   const struct transfer *t)
+{
+	unsigned long start = round_down(t->addr, granule());
+	unsigned long end = round_up(t->addr + transfer_size(), granule()) - 1;
+
+	for (int i = 0; i < watch->nr; i++)
+		if (watch->ranges[i].start <= start &&
+		    watch->ranges[i].end >= end)
+			return;
+	KUNIT_FAIL(test, "%lx to %lx not synced", start, end);
+}
+
+static void destroy(struct transfer *t)
+{
+	dma_iova_destroy(dev, &t->state, transfer_size(), DMA_TO_DEVICE, 0);
+}
+
+static void test_map_batch(struct kunit *test)
+{
+	struct watch *watch = watch_start(test,
+					  domain->ops->iotlb_sync_map_ranges,
+					  1);
+	struct transfer *transfers = link_transfers(test);
+	struct dma_iova_batch batch;
+
+	dma_iova_batch_init(&batch);
+	for (int i = 0; i < NR_TRANSFERS; i++)
+		KUNIT_EXPECT_EQ(test, 0,
+				dma_iova_batch_sync_later(&batch, dev,
+							  &transfers[i].state,
+							  transfer_size()));
+	KUNIT_EXPECT_EQ(test, 0, dma_iova_batch_sync(&batch));
+	KUNIT_EXPECT_TRUE(test, dma_iova_batch_is_empty(&batch));
+	if (dma_iova_sync_is_idle(dev, false))
+		KUNIT_EXPECT_EQ(test, 0, watch->nr);
+	else
+		for (int i = 0; i < NR_TRANSFERS; i++)
+			expect_covered(test, watch, &transfers[i]);
+	for (int i = 0; i < NR_TRANSFERS; i++)
+		destroy(&transfers[i]);
+}
+
+/* The sync that a full batch makes early fails: that is told at the end, once. */
+static void test_map_batch_fails(struct kunit *test)
+{
+	struct fail_nth fail = { .nth = 1, .count = 1, .value = -EIO };
+	struct transfer *transfers;
+	struct dma_iova_batch batch;
+	char function[64];
+
+	if (dma_iova_sync_is_idle(dev, false))
+		kunit_skip(test, "this IOMMU needs no sync of mapping");
+	snprintf(function, sizeof(function), "%ps",
+		 domain->ops->iotlb_sync_map_ranges);
+	transfers = link_transfers(test);
+	dma_iova_batch_init(&batch);
+	KUNIT_ASSERT_EQ(test, 0, fail_nth_start(&fail, function));
+	for (int i = 0; i < NR_TRANSFERS; i++)
+		dma_iova_batch_sync_later(&batch, dev, &transfers[i].state,
+					  transfer_size());
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&fail.calls));
+	KUNIT_EXPECT_EQ(test, -EIO, dma_iova_batch_sync(&batch));
+	dma_iova_batch_sync_later(&batch, dev, &transfers[0].state,
+				  transfer_size());
+	KUNIT_EXPECT_EQ(test, 0, dma_iova_batch_sync(&batch));
+	fail_nth_stop(&fail);
+	for (int i = 0; i < NR_TRANSFERS; i++)
+		destroy(&transfers[i]);
+}
+
+/* IOVAs that the device may still reach are nobody else's. */
+static void expect_not_free(struct kunit *test, const struct transfer *t)
+{
+	struct dma_iova_state others[8];
+
+	for (int i = 0; i < ARRAY_SIZE(others); i++) {
+		KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev, &others[i],
+							   t->addr,
+							   transfer_size()));
+		KUNIT_EXPECT_NE(test, t->addr, others[i].addr);
+	}
+	for (int i = 0; i < ARRAY_SIZE(others); i++)
+		dma_iova_free(dev, &others[i]);
+}
+
+static void test_unmap_batch(struct kunit *test)
+{
+	struct watch *watch = watch_start(test, domain->ops->iotlb_sync_ranges,
+					  2);
+	struct transfer *transfers = link_transfers(test);
+	struct dma_iova_batch batch;
+
+	dma_iova_batch_init(&batch);
+	for (int i = 0; i < NR_TRANSFERS; i++) {
+		struct transfer *t = &transfers[i];
+
+		KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, &t->state, 0,
+						       transfer_size()));
+		KUNIT_EXPECT_EQ(test, !t->in_slot,
+				dma_iova_batch_unlink(&batch, dev, &t->state,
+						      transfer_size(),
+						      DMA_TO_DEVICE, 0));
+		KUNIT_EXPECT_EQ(test, 0, iommu_iova_to_phys(domain, t->addr));
+		KUNIT_EXPECT_EQ(test, 0,
+				iommu_iova_to_phys(domain, t->addr +
+						   transfer_size() - 1));
+	}
+	expect_not_free(test, &transfers[NR_TRANSFERS - 1]);
+	dma_iova_batch_sync_unlinked(&batch);
+	KUNIT_EXPECT_TRUE(test, dma_iova_batch_is_empty(&batch));
+	for (int i = 0; i < NR_TRANSFERS; i++) {
+		expect_covered(test, watch, &transfers[i]);
+		if (!transfers[i].in_slot)
+			destroy(&transfers[i]);
+	}
+}
+
+static struct kunit_case batch_cases[] = {
+	KUNIT_CASE(test_slot_place),
+	KUNIT_CASE(test_map_batch),
+	KUNIT_CASE(test_map_batch_fails),
+	KUNIT_CASE(test_unmap_batch),
+	{}
+};
+
+static struct kunit_suite batch_suite = {
+	.name = "dma_iova_batch",
+	.suite_init = batch_suite_init,
+	.suite_exit = batch_suite_exit,
+	.test_cases = batch_cases,
+};
+kunit_test_suite(batch_suite);
+
+MODULE_DESCRIPTION("Slots of IOVAs and batches of IOTLB syncs, tested");
+MODULE_LICENSE("GPL");
