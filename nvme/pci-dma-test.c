@@ -675,6 +675,35 @@ static void range_fails_test(struct kunit *test)
 	}
 }
 
+/* A peer's memory is unmapped as what it was mapped as, which is not RAM. */
+static void mmio_test(struct kunit *test)
+{
+	static const struct layout data = { 3, 0x1000 };
+	struct fixture *f = fixture(test, true);
+	struct blk_dma_iter iter;
+	blk_status_t status;
+	int use_sgl;
+
+	fill_pools(test, f, 0, true);
+	lay_data(test, f, layout_vecs(test, &data), data.nr);
+	for (use_sgl = 0; use_sgl <= 1; use_sgl++) {
+		KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(
+						&f->rq, f->dma.dev,
+						&f->iod.data_iova, &iter));
+		dma_unmap_phys(f->dma.dev, iter.addr, iter.len,
+			       DMA_FROM_DEVICE, 0);
+		iter.p2pdma.map = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+		iter.attrs = DMA_ATTR_MMIO;
+		iter.addr = dma_map_phys(f->dma.dev, f->vecs[0].paddr, iter.len,
+					 DMA_FROM_DEVICE, iter.attrs);
+		status = use_sgl ? nvme_dma_set_sgl(&f->dma, &f->rq, &iter) :
+				   nvme_dma_set_prps(&f->dma, &f->rq, &iter);
+		KUNIT_ASSERT_EQ(test, blk_status_to_errno(status), 0);
+		nvme_dma_unmap_data(&f->dma, &f->rq);
+		expect_clean(test, f, 0, true);
+	}
+}
+
 static void expect_metadata(struct kunit *test, bool watched)
 {
 	const struct sgl_case *c = test->param_value;
@@ -743,6 +772,7 @@ static struct kunit_case nvme_pci_dma_cases[] = {
 	KUNIT_CASE_PARAM(sgl_segments_test, sgl_gen_params),
 	KUNIT_CASE_PARAM(sgl_no_list_test, sgl_gen_params),
 	KUNIT_CASE(range_fails_test),
+	KUNIT_CASE(mmio_test),
 	KUNIT_CASE_PARAM(metadata_linear_test, sgl_gen_params),
 	KUNIT_CASE_PARAM(metadata_segments_test, sgl_gen_params),
 	KUNIT_CASE(metadata_fails_test),

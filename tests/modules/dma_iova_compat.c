@@ -717,15 +717,14 @@ static void fill_memory(void)
 			((u8 *)host_memory[i])[at] = pattern(i, at);
 }
 
-static void map_host_request(struct kunit *test, bool may_bounce)
+static void map_host_request(struct kunit *test, struct request *req,
+			     const struct request_layout *layout,
+			     bool may_bounce)
 {
-	const struct request_layout *layout = test->param_value;
-	struct request *req;
 	struct mapping *m;
 	size_t done = 0;
 
 	fill_memory();
-	req = make_request(test, REQ_OP_DRV_OUT, layout, host_memory);
 	m = map_request(test, req);
 	for (int i = 0; i < MAX_PIECES; i++) {
 		void *piece = host_memory[i] + layout->pieces[i].start;
@@ -747,15 +746,58 @@ static void map_host_request(struct kunit *test, bool may_bounce)
 	expect_unmapped(test, m);
 }
 
+static void map_layout(struct kunit *test, bool may_bounce)
+{
+	const struct request_layout *layout = test->param_value;
+	struct request *req = make_request(test, REQ_OP_DRV_OUT, layout,
+					   host_memory);
+
+	map_host_request(test, req, layout, may_bounce);
+}
+
 static void test_request(struct kunit *test)
 {
-	map_host_request(test, bounces && !domain);
+	map_layout(test, bounces && !domain);
 }
 
 static void test_request_bounced(struct kunit *test)
 {
 	need_bouncing(test);
-	map_host_request(test, true);
+	map_layout(test, true);
+}
+
+/* Of a queue that takes pieces which begin and end anywhere; the disk's does not. */
+static void test_request_gaps(struct kunit *test)
+{
+	static const struct request_layout layout = {
+		.pieces = { { 0, 1024, 512 }, { 0, 512, 5120 },
+			    { 0, 3584, 8192 }, { 0, 0, 1536 } },
+	};
+	struct request *model = make_request(test, REQ_OP_DRV_OUT,
+					     &request_layouts[0], host_memory);
+	struct request_queue *q = kunit_kzalloc(test, sizeof(*q), GFP_KERNEL);
+	struct request *req = kunit_kzalloc(test, sizeof(*req), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, q);
+	KUNIT_ASSERT_NOT_NULL(test, req);
+	q->limits = queue->limits;
+	q->limits.virt_boundary_mask = 0;
+	req->q = q;
+	req->tag = model->tag;
+	req->cmd_flags = model->cmd_flags;
+	req->bio = model->bio;
+	bio_reset(req->bio, file_bdev(disk_file), REQ_OP_DRV_OUT);
+	for (int i = 0; i < MAX_PIECES; i++) {
+		void *kva = host_memory[i] + layout.pieces[i].start;
+
+		KUNIT_ASSERT_EQ(test, layout.pieces[i].len,
+				bio_add_page(req->bio, virt_to_page(kva),
+					     layout.pieces[i].len,
+					     offset_in_page(kva)));
+	}
+	req->__data_len = req->bio->bi_iter.bi_size;
+	req->nr_phys_segments = MAX_PIECES;
+	map_host_request(test, req, &layout, bounces && !domain);
 }
 
 static void test_request_p2p(struct kunit *test)
@@ -948,6 +990,7 @@ static struct kunit_case compat_cases[] = {
 #endif
 	KUNIT_CASE_PARAM(test_request, request_layout_gen_params),
 	KUNIT_CASE_PARAM(test_request_bounced, request_layout_gen_params),
+	KUNIT_CASE(test_request_gaps),
 	KUNIT_CASE_PARAM(test_request_p2p, request_layout_gen_params),
 	KUNIT_CASE(test_late_bounce),
 	KUNIT_CASE(test_metadata),
