@@ -702,6 +702,7 @@ static void map_host_classified_test(struct kunit *test)
 							  &iter));
 	expect_error(test, &iter, 0);
 	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NONE);
+	dma_unmap_phys(dev, iter.addr, iter.len, DMA_FROM_DEVICE, 0);
 }
 
 /*
@@ -718,17 +719,21 @@ static void map_error_test(struct kunit *test)
 	struct device *dev = fake_device(test, SZ_1T);
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
+	struct phys_vec first;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		dev->dma_io_tlb_mem->force_bounce = false;
 		KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(
 						&f->rq, dev, &state, &iter));
+		first = (struct phys_vec){ iter.addr, iter.len };
 		iter.attrs = cases[i].attrs;
 		dev->dma_io_tlb_mem->force_bounce = true;
 		KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_next(&f->rq, dev,
 								  &iter));
 		expect_error(test, &iter, cases[i].error);
+		dev->dma_io_tlb_mem->force_bounce = false;
+		dma_unmap_phys(dev, first.paddr, first.len, DMA_FROM_DEVICE, 0);
 	}
 }
 
