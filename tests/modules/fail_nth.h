@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Let calls of a kernel function fail without running it, on any x86-64 kernel
- * with kprobes.
+ * Let calls of a kernel function fail without running it, or run with another
+ * argument, on any x86-64 kernel with kprobes.
  */
 #ifndef FAIL_NTH_H
 #define FAIL_NTH_H
@@ -14,22 +14,46 @@
  * @nth: the first call that fails, counted from 1 at fail_nth_start()
  * @count: how many fail from there on; 0 for all
  * @value: what they return
+ * @argument: the first of them runs, with @set as this argument, counted from 1;
+ *	0 for none
+ * @idle: calls neither fail nor count
  */
 struct fail_nth {
 	struct kprobe probe;
 	unsigned int nth;
 	unsigned int count;
 	long value;
+	unsigned int argument;
+	unsigned long set;
+	bool idle;
 	atomic_t calls;
 };
+
+static void fail_nth_set_argument(struct pt_regs *regs, unsigned int argument,
+				  unsigned long value)
+{
+	unsigned long *places[] = { &regs->di, &regs->si, &regs->dx,
+				    &regs->cx, &regs->r8, &regs->r9 };
+
+	if (argument <= ARRAY_SIZE(places))
+		*places[argument - 1] = value;
+}
 
 static int fail_nth_call(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct fail_nth *fail = container_of(probe, struct fail_nth, probe);
-	unsigned int call = atomic_inc_return(&fail->calls);
+	unsigned int call;
 
-	if (call < fail->nth || (fail->count && call - fail->nth >= fail->count))
+	if (READ_ONCE(fail->idle))
 		return 0;
+	call = atomic_inc_return(&fail->calls);
+	if (call < fail->nth ||
+	    (fail->count && call - fail->nth >= fail->count))
+		return 0;
+	if (fail->argument && call == fail->nth) {
+		fail_nth_set_argument(regs, fail->argument, fail->set);
+		return 0;
+	}
 	regs_set_return_value(regs, fail->value);
 	regs->ip = *(unsigned long *)regs->sp;
 	regs->sp += sizeof(unsigned long);

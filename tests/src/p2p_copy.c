@@ -54,6 +54,8 @@ static struct options {
 	uint64_t region;
 	uint64_t seed;
 	int expect;
+	unsigned int failures;
+	const char *around;
 } opt = {
 	.p2p = NULL,
 	.engine = ENGINE_IO_URING,
@@ -68,6 +70,7 @@ static struct options {
 struct slot {
 	unsigned char *data;
 	unsigned char *expected;
+	unsigned char *before; /* on the drive, if the I/O may fail */
 	uint64_t offset;
 	int result;
 };
@@ -75,6 +78,7 @@ struct slot {
 static int block_fd, io_fd;
 static uint32_t nsid, lba_size;
 static unsigned char guard[GUARD], *scratch;
+static unsigned int failures;
 
 static void read_through_host(unsigned char *data, uint64_t offset)
 {
@@ -222,14 +226,10 @@ static void prepare(struct slot *slot, uint64_t number)
 			opt.start +
 			number * opt.block_size %
 				(opt.region / opt.block_size * opt.block_size);
-		if (opt.expect) {
-			read_through_host(slot->expected, slot->offset);
-			fill_random(scratch, opt.block_size);
-			copy_words(slot->data, scratch, opt.block_size);
-		} else {
-			fill_random(slot->expected, opt.block_size);
-			copy_words(slot->data, slot->expected, opt.block_size);
-		}
+		if (opt.expect)
+			read_through_host(slot->before, slot->offset);
+		fill_random(slot->expected, opt.block_size);
+		copy_words(slot->data, slot->expected, opt.block_size);
 		return;
 	}
 	slot->offset = opt.start + random_next() % blocks * lba_size;
@@ -240,28 +240,31 @@ static void prepare(struct slot *slot, uint64_t number)
 	copy_words(slot->data, scratch, opt.block_size);
 }
 
-static void compare(const struct slot *slot, unsigned char flip,
-		    const char *where)
+static void compare(const struct slot *slot, const unsigned char *expected,
+		    unsigned char flip, const char *where)
 {
 	for (size_t i = 0; i < opt.block_size; i++)
-		if (scratch[i] != (unsigned char)(slot->expected[i] ^ flip))
+		if (scratch[i] != (unsigned char)(expected[i] ^ flip))
 			errx(1,
 			     "%s of %zu bytes at %lu: byte %zu %s is %#x, expected %#x",
 			     opt.write ? "write" : "read", opt.block_size,
 			     slot->offset, i, where, scratch[i],
-			     (unsigned char)(slot->expected[i] ^ flip));
+			     (unsigned char)(expected[i] ^ flip));
 }
 
+/* What fails moves no data. */
 static void check(const struct slot *slot)
 {
-	int expect = opt.expect ? -opt.expect : (int)opt.block_size;
+	bool failed = opt.expect && slot->result == -opt.expect;
 
-	if (slot->result != expect)
-		errx(1, "%s of %zu bytes at %lu gave %d%s%s, expected %d",
+	if (!failed && slot->result != (int)opt.block_size)
+		errx(1, "%s of %zu bytes at %lu gave %d%s%s, expected %zu%s%s",
 		     opt.write ? "write" : "read", opt.block_size, slot->offset,
 		     slot->result, slot->result < 0 ? " " : "",
 		     slot->result < 0 ? strerrorname_np(-slot->result) : "",
-		     expect);
+		     opt.block_size, opt.expect ? " or " : "",
+		     opt.expect ? strerrorname_np(opt.expect) : "");
+	failures += failed;
 	if (opt.blind)
 		return;
 	if (memcmp(slot->data - GUARD, guard, GUARD) ||
@@ -269,11 +272,25 @@ static void check(const struct slot *slot)
 		errx(1, "I/O at %lu wrote outside its buffer", slot->offset);
 	if (opt.write) {
 		read_through_host(scratch, slot->offset);
-		compare(slot, 0, "on the drive");
+		compare(slot, failed ? slot->before : slot->expected, 0,
+			"on the drive");
 	} else {
 		copy_words(scratch, slot->data, opt.block_size);
-		compare(slot, opt.expect ? 0xff : 0, "in P2P memory");
+		compare(slot, slot->expected, failed ? 0xff : 0,
+			"in P2P memory");
 	}
+}
+
+static void mark(const char *what)
+{
+	int fd;
+
+	if (!opt.around)
+		return;
+	fd = open(opt.around, O_WRONLY);
+	if (fd < 0 || write(fd, what, 1) != 1)
+		err(1, "%s", opt.around);
+	close(fd);
 }
 
 static void open_devices(void)
@@ -314,7 +331,9 @@ static void usage(FILE *out)
 		"  --start BYTES         where the part of the drive to use begins (default: %lu)\n"
 		"  --region BYTES        how long it is (default: %lu)\n"
 		"  --seed N              of positions and data (default: %lu)\n"
-		"  --expect ERRNO        every I/O must fail so, as in EREMOTEIO, and move no data (default: none)\n",
+		"  --expect ERRNO        every I/O must fail so, as in EREMOTEIO, and move no data (default: none)\n"
+		"  --failures N          so many of them, the others must not (default: all)\n"
+		"  --around PATH         write 0 there when the I/Os begin, 1 when they have ended (default: none)\n",
 		engine_names[opt.engine], opt.block_size, opt.buffer_offset,
 		opt.count, opt.depth, opt.start, opt.region, opt.seed);
 }
@@ -353,7 +372,9 @@ static void parse(int argc, char **argv)
 		START,
 		REGION,
 		SEED,
-		EXPECT
+		EXPECT,
+		FAILURES,
+		AROUND
 	};
 	static const struct option options[] = {
 		{ "device", required_argument, NULL, DEVICE },
@@ -370,6 +391,8 @@ static void parse(int argc, char **argv)
 		{ "region", required_argument, NULL, REGION },
 		{ "seed", required_argument, NULL, SEED },
 		{ "expect", required_argument, NULL, EXPECT },
+		{ "failures", required_argument, NULL, FAILURES },
+		{ "around", required_argument, NULL, AROUND },
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
@@ -419,6 +442,12 @@ static void parse(int argc, char **argv)
 		case EXPECT:
 			opt.expect = parse_errno(optarg);
 			break;
+		case FAILURES:
+			opt.failures = strtoul(optarg, NULL, 0);
+			break;
+		case AROUND:
+			opt.around = optarg;
+			break;
 		case 'h':
 			usage(stdout);
 			exit(0);
@@ -436,7 +465,7 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	size_t stride, aligned_size;
-	unsigned char *p2p, *expected;
+	unsigned char *p2p, *expected, *before;
 	struct slot *slots;
 
 	parse(argc, argv);
@@ -461,12 +490,14 @@ int main(int argc, char **argv)
 	slots = calloc(opt.depth, sizeof(*slots));
 	aligned_size = (opt.block_size + PAGE - 1) & ~(PAGE - 1);
 	expected = aligned_alloc(PAGE, opt.depth * aligned_size);
+	before = aligned_alloc(PAGE, opt.depth * aligned_size);
 	scratch = aligned_alloc(PAGE, aligned_size);
-	if (!slots || !expected || !scratch)
+	if (!slots || !expected || !before || !scratch)
 		err(1, "memory");
 	for (unsigned int i = 0; i < opt.depth; i++) {
 		slots[i].data = p2p + i * stride + PAGE + opt.buffer_offset;
 		slots[i].expected = expected + i * aligned_size;
+		slots[i].before = before + i * aligned_size;
 	}
 
 	for (unsigned int done = 0; done < opt.count;) {
@@ -476,10 +507,16 @@ int main(int argc, char **argv)
 
 		for (unsigned int i = 0; i < batch; i++)
 			prepare(&slots[i], done + i);
+		mark("0");
 		run(slots, batch);
+		mark("1");
 		for (unsigned int i = 0; i < batch; i++)
 			check(&slots[i]);
 		done += batch;
 	}
+	if (opt.expect && failures != (opt.failures ?: opt.count))
+		errx(1, "%u of %u I/Os failed with %s, expected %u", failures,
+		     opt.count, strerrorname_np(opt.expect),
+		     opt.failures ?: opt.count);
 	return 0;
 }
