@@ -47,6 +47,7 @@ mainline: deps ## fetch and build Debian's newest kernel as a third arm
 .PHONY: modules
 modules: stock patched
 	scripts/modules
+	scripts/selftests
 
 .PHONY: initramfs
 initramfs: deps
