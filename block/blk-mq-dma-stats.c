@@ -13,7 +13,7 @@
 #include "blk-mq-dma-stats.h"
 
 enum blk_dma_stat {
-	/* class of the memory */
+	/* class of the data's memory */
 	BLK_DMA_STAT_HOST,
 	BLK_DMA_STAT_BUS_ADDR,
 	BLK_DMA_STAT_HOST_BRIDGE,
@@ -83,6 +83,11 @@ static void blk_dma_probe_map(void *data, struct request *req,
 	if (!stats)
 		return;
 
+	if (bounced)
+		blk_dma_stat_inc(stats, BLK_DMA_STAT_BOUNCED);
+	if (metadata)
+		return;
+
 	switch (map) {
 	case PCI_P2PDMA_MAP_BUS_ADDR:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_BUS_ADDR);
@@ -110,9 +115,6 @@ static void blk_dma_probe_map(void *data, struct request *req,
 	case BLK_DMA_UNLINKED:
 		break;
 	}
-
-	if (bounced)
-		blk_dma_stat_inc(stats, BLK_DMA_STAT_BOUNCED);
 }
 
 static void blk_dma_probe_sync(void *data, struct request *req, bool unmap)

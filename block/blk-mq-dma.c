@@ -8,6 +8,7 @@
  */
 #include <linux/blk-integrity.h>
 #include <linux/blk-mq-dma.h>
+#include <linux/dma-linear.h>
 #include <linux/pfn.h>
 
 #include "blk.h"
@@ -104,12 +105,11 @@ static bool blk_dma_map_fail(struct request *req, struct blk_dma_iter *iter,
 }
 
 /*
- * Classify P2P memory by its first page, which stands for all. Sets @linear if
- * its DMA addresses are physical ones plus @iter->offset.
+ * Classify P2P memory by its first page, which stands for all. Sets @linear to
+ * whether its DMA addresses are physical ones plus @iter->offset.
  */
-static noinline bool blk_dma_classify(struct request *req,
-				      struct device *dma_dev,
-				      struct blk_dma_iter *iter, bool *linear)
+static bool blk_dma_classify(struct request *req, struct device *dma_dev,
+			     struct blk_dma_iter *iter, bool *linear)
 {
 	struct page *page = iter->iter.bvec->bv_page;
 	phys_addr_t last = PFN_PHYS(max_pfn) - 1;
@@ -296,12 +296,11 @@ static bool blk_dma_unwind_iova(struct request *req, struct device *dma_dev,
 }
 
 /* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
-static noinline bool blk_dma_start_mapped(struct request *req,
-					  struct device *dma_dev,
-					  struct dma_iova_state *state,
-					  struct blk_dma_iter *iter,
-					  struct dma_iova_slots *slots,
-					  struct dma_iova_batch *batch)
+static bool blk_dma_start_mapped(struct request *req, struct device *dma_dev,
+				 struct dma_iova_state *state,
+				 struct blk_dma_iter *iter,
+				 struct dma_iova_slots *slots,
+				 struct dma_iova_batch *batch)
 {
 	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
 	size_t total = blk_rq_dma_bytes(req, iter->iter.is_integrity);
@@ -337,43 +336,128 @@ static noinline bool blk_dma_start_mapped(struct request *req,
 	return blk_dma_iova_next(iter);
 }
 
-/* Map @iter->iter, which is not empty, and give the first range. */
-static __always_inline bool
-blk_dma_start(struct request *req, struct device *dma_dev,
-	      struct dma_iova_state *state, struct blk_dma_iter *iter,
-	      struct dma_iova_slots *slots, struct dma_iova_batch *batch,
-	      bool is_p2p)
+/* What holds until something else is found. */
+static __always_inline void blk_dma_iter_init(struct dma_iova_state *state,
+					      struct blk_dma_iter *iter,
+					      bool is_integrity)
 {
-	bool linear;
-
 	state->__size = 0;
 	iter->p2pdma.mem = NULL;
 	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
 	iter->status = BLK_STS_OK;
 	iter->mode = BLK_DMA_LINEAR;
 	iter->attrs = 0;
+	iter->iter.is_integrity = is_integrity;
+}
 
-	if (likely(!is_p2p))
-		linear = dma_linear_offset(dma_dev, PFN_PHYS(max_pfn) - 1,
-					   &iter->offset);
-	else if (!blk_dma_classify(req, dma_dev, iter, &linear))
+static __always_inline bool blk_dma_host_is_linear(struct device *dma_dev,
+						   struct blk_dma_iter *iter)
+{
+	return dma_linear_offset(dma_dev, PFN_PHYS(max_pfn) - 1, &iter->offset);
+}
+
+static noinline bool blk_dma_walk_data(struct request *req,
+				       struct device *dma_dev,
+				       struct blk_dma_iter *iter)
+{
+	blk_data_iter_init(req, &iter->iter);
+	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+}
+
+static noinline bool blk_dma_map_data(struct request *req,
+				      struct device *dma_dev,
+				      struct dma_iova_state *state,
+				      struct blk_dma_iter *iter,
+				      struct dma_iova_slots *slots,
+				      struct dma_iova_batch *batch)
+{
+	blk_data_iter_init(req, &iter->iter);
+	return blk_dma_start_mapped(req, dma_dev, state, iter, slots, batch);
+}
+
+/*
+ * Most data is one vector within the queue's limits. Give that as the only range
+ * without starting a walk.
+ */
+static __always_inline bool blk_dma_only_range(struct request *req,
+					       struct blk_dma_iter *iter)
+{
+	phys_addr_t phys, boundary = queue_segment_boundary(req->q);
+	struct bvec_iter *bi = &req->bio->bi_iter;
+	const struct bio_vec *bv = &req->bio->bi_io_vec[bi->bi_idx];
+	u32 len = bi->bi_size;
+
+	if (req->bio->bi_next || len > bv->bv_len - bi->bi_bvec_done ||
+	    len > queue_max_segment_size(req->q))
+		return false;
+	phys = bvec_phys(bv) + bi->bi_bvec_done;
+	if ((phys ^ (phys + len - 1)) & ~boundary)
 		return false;
 
-	if (unlikely(!linear))
+	iter->addr = phys + iter->offset;
+	iter->len = len;
+	iter->iter.bio = NULL;
+	iter->iter.left = 0;
+	return true;
+}
+
+/* P2P memory that is not known to be reached by bus address. */
+static noinline bool blk_dma_start_other(struct request *req,
+					 struct device *dma_dev,
+					 struct dma_iova_state *state,
+					 struct blk_dma_iter *iter,
+					 struct dma_iova_slots *slots,
+					 struct dma_iova_batch *batch)
+{
+	bool linear;
+
+	blk_data_iter_init(req, &iter->iter);
+	if (!blk_dma_classify(req, dma_dev, iter, &linear))
+		return false;
+	if (!linear)
 		return blk_dma_start_mapped(req, dma_dev, state, iter, slots,
 					    batch);
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 
+static noinline bool blk_dma_start_p2p(struct request *req,
+				       struct device *dma_dev,
+				       struct dma_iova_state *state,
+				       struct blk_dma_iter *iter,
+				       struct dma_iova_slots *slots,
+				       struct dma_iova_batch *batch)
+{
+	struct bio *bio = req->bio;
+	struct page *page = bio->bi_io_vec[bio->bi_iter.bi_idx].bv_page;
+
+	if (unlikely(pci_p2pdma_recent_state(&iter->p2pdma, dma_dev, page) !=
+		     PCI_P2PDMA_MAP_BUS_ADDR))
+		return blk_dma_start_other(req, dma_dev, state, iter, slots,
+					   batch);
+	iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
+	if (likely(blk_dma_only_range(req, iter)))
+		return true;
+	return blk_dma_walk_data(req, dma_dev, iter);
+}
+
+/* Nothing that another function does is worth a stack frame here. */
 static __always_inline bool
 blk_dma_start_data(struct request *req, struct device *dma_dev,
 		   struct dma_iova_state *state, struct blk_dma_iter *iter,
 		   struct dma_iova_slots *slots, struct dma_iova_batch *batch)
 {
-	blk_data_iter_init(req, &iter->iter);
-	return blk_dma_start(req, dma_dev, state, iter, slots, batch,
-			     iter->iter.bio &&
-				     (iter->iter.bio->bi_opf & REQ_P2PDMA));
+	bool special = req->rq_flags & RQF_SPECIAL_PAYLOAD;
+
+	blk_dma_iter_init(state, iter, false);
+	if (unlikely(!special && (req->bio->bi_opf & REQ_P2PDMA)))
+		return blk_dma_start_p2p(req, dma_dev, state, iter, slots,
+					 batch);
+	if (unlikely(!blk_dma_host_is_linear(dma_dev, iter)))
+		return blk_dma_map_data(req, dma_dev, state, iter, slots,
+					batch);
+	if (likely(!special && blk_dma_only_range(req, iter)))
+		return true;
+	return blk_dma_walk_data(req, dma_dev, iter);
 }
 
 /**
@@ -482,9 +566,19 @@ bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
 					       struct blk_dma_iter *iter,
 					       struct dma_iova_batch *batch)
 {
+	bool linear;
+
+	blk_dma_iter_init(state, iter, true);
 	blk_rq_integrity_map_iter_init(req, &iter->iter);
-	return blk_dma_start(req, dma_dev, state, iter, NULL, batch,
-			     bio_integrity_flagged(req->bio, BIP_P2PDMA));
+	if (likely(!bio_integrity_flagged(req->bio, BIP_P2PDMA)))
+		linear = blk_dma_host_is_linear(dma_dev, iter);
+	else if (!blk_dma_classify(req, dma_dev, iter, &linear))
+		return false;
+
+	if (unlikely(!linear))
+		return blk_dma_start_mapped(req, dma_dev, state, iter, NULL,
+					    batch);
+	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start_batch);
 

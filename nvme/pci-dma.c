@@ -132,12 +132,31 @@ nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
 
 	if (PAGE_SIZE != NVME_CTRL_PAGE_SIZE)
 		return 0;
-	while (i < max && blk_rq_dma_linear_next_page(iter)) {
+	while (i < max && blk_rq_dma_linear_next_page(iter))
 		prps[i++] = cpu_to_le64(iter->addr);
+	if (i)
 		*addr = iter->addr;
-	}
 	*left -= i * NVME_CTRL_PAGE_SIZE;
 	return i;
+}
+
+/*
+ * PRPs of a range's pages but its last, of at most @max. @addr and @len become
+ * those of the rest.
+ */
+static __always_inline unsigned int nvme_write_range_prps(__le64 *prps,
+							  unsigned int max,
+							  dma_addr_t *addr,
+							  u32 *len)
+{
+	unsigned int nr = min((*len - 1) / NVME_CTRL_PAGE_SIZE, max), i;
+
+	for (i = 0; i < nr; i++) {
+		prps[i] = cpu_to_le64(*addr);
+		*addr += NVME_CTRL_PAGE_SIZE;
+	}
+	*len -= nr * NVME_CTRL_PAGE_SIZE;
+	return nr;
 }
 
 /*
@@ -197,6 +216,8 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 	dptr->prp2 = cpu_to_le64(iod->list_dma);
 
 	for (;;) {
+		i += nvme_write_range_prps(
+			&prps[i], NVME_PRPS_PER_PAGE - 1 - i, &addr, &len);
 		prps[i++] = cpu_to_le64(addr);
 		if (linear && len == NVME_CTRL_PAGE_SIZE &&
 		    !(addr & NVME_PAGE_MASK))
@@ -288,16 +309,6 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_set_prps);
 
-static void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
-			      struct blk_dma_iter *iter)
-{
-	*desc = (struct nvme_sgl_desc){
-		.addr = cpu_to_le64(iter->addr),
-		.length = cpu_to_le32(iter->len),
-		.type = NVME_SGL_FMT_DATA_DESC << 4,
-	};
-}
-
 static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
 				 dma_addr_t list_dma, unsigned int entries)
 {
@@ -332,17 +343,12 @@ static bool nvme_sgl_has_room(struct blk_dma_iter *iter, unsigned int used,
 	return !WARN_ON_ONCE(used == max && iter->mode != BLK_DMA_LINEAR);
 }
 
-/**
- * nvme_dma_set_sgl - describe the data of a request by an SGL
- * @dma: the controller's
- * @req: the request; of an I/O queue of a controller that supports SGLs
- * @iter: holds the first range of the data
- *
- * Context: any.
- * Return: as nvme_dma_set_prps().
+/*
+ * The slow part of nvme_dma_set_sgl(): more than one range, for which the rest
+ * is set already.
  */
-blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
-			      struct blk_dma_iter *iter)
+blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
+				struct blk_dma_iter *iter)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	unsigned int max = blk_rq_nr_phys_segments(req);
@@ -352,21 +358,11 @@ blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
 	struct nvme_sgl_desc *list;
 	unsigned int i = 0;
 
-	nvme_iod_set_mode(iod, iter, true);
-	iod->cmd.rw.flags = NVME_CMD_SGL_METABUF;
-	if (!left) {
-		nvme_sgl_set_data(desc, iter);
-		return BLK_STS_OK;
-	}
-
 	list = nvme_alloc_list(dma, iod, max * sizeof(*list));
-	if (!list) {
-		/* unmapping looks for the address of the only range here */
-		nvme_sgl_set_data(desc, iter);
+	if (!list)
 		goto unmap;
-	}
 
-	nvme_sgl_set_data(&list[i++], iter);
+	list[i++] = *desc;
 	while (left) {
 		if (!nvme_sgl_has_room(iter, i, max) ||
 		    !blk_rq_dma_map_iter_next(req, dma->dev, iter)) {
@@ -393,7 +389,7 @@ unmap:
 	__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req) - left);
 	return status;
 }
-EXPORT_SYMBOL_IF_KUNIT(nvme_dma_set_sgl);
+EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_set_sgl);
 
 /*
  * The DMA address of the range that begins @offset bytes into the data and has
@@ -578,7 +574,7 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
 				   bool use_sgl, struct dma_iova_batch *batch)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-	struct blk_dma_iter iter;
+	struct blk_dma_iter iter __uninitialized;
 	unsigned int mapped;
 	blk_status_t status = BLK_STS_OK;
 

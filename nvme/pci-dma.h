@@ -78,8 +78,8 @@ void nvme_dma_destroy_pools(struct nvme_dma *dma);
 
 blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
 			       struct blk_dma_iter *iter);
-blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
-			      struct blk_dma_iter *iter);
+blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
+				struct blk_dma_iter *iter);
 blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
 				   bool use_sgl, struct dma_iova_batch *batch);
 void nvme_dma_unlink(struct nvme_dma *dma, struct request *req,
@@ -130,6 +130,39 @@ static inline void nvme_dma_set_two_prps(struct request *req,
 	nvme_iod_set_mode(iod, iter, false);
 	dptr->prp1 = cpu_to_le64(iter->addr);
 	dptr->prp2 = iter->len > first ? cpu_to_le64(iter->addr + first) : 0;
+}
+
+static inline void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
+				     struct blk_dma_iter *iter)
+{
+	*desc = (struct nvme_sgl_desc){
+		.addr = cpu_to_le64(iter->addr),
+		.length = cpu_to_le32(iter->len),
+		.type = NVME_SGL_FMT_DATA_DESC << 4,
+	};
+}
+
+/**
+ * nvme_dma_set_sgl - describe the data of a request by an SGL
+ * @dma: the controller's
+ * @req: the request; of an I/O queue of a controller that supports SGLs
+ * @iter: holds the first range of the data
+ *
+ * Context: any.
+ * Return: as nvme_dma_set_prps().
+ */
+static inline blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma,
+					    struct request *req,
+					    struct blk_dma_iter *iter)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	nvme_iod_set_mode(iod, iter, true);
+	iod->cmd.rw.flags = NVME_CMD_SGL_METABUF;
+	nvme_sgl_set_data(&iod->cmd.rw.dptr.sgl, iter);
+	if (iter->len == blk_rq_payload_bytes(req))
+		return BLK_STS_OK;
+	return __nvme_dma_set_sgl(dma, req, iter);
 }
 
 /**

@@ -365,7 +365,7 @@ static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 			   enum dma_data_direction dir, unsigned long attrs,
 			   struct dma_iova_state *free)
 {
-	struct iommu_iotlb_gather gather;
+	struct iommu_iotlb_gather gather __uninitialized;
 
 	iommu_iotlb_gather_init(&gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */

@@ -1,70 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * DMA mapping by physical address, and the question whether mapping needs any
- * work at all.
+ * DMA mapping by physical address, and what is known of a mapping afterwards.
  */
-#include <linux/dma-direct.h>
-#include <linux/dma-map-ops.h>
-#include <linux/dma-mapping.h>
+#include <linux/dma-linear.h>
 #include <linux/iommu.h>
-#include <linux/iommu-dma.h>
-#include <linux/memremap.h>
 #include <linux/mm.h>
-#include <linux/swiotlb.h>
-#include <trace/events/dma.h>
-
-/*
- * Debugging and sanitizing want to see every mapping, and so does somebody who
- * traces them.
- */
-static bool dma_mappings_watched(void)
-{
-	return IS_ENABLED(CONFIG_DMA_API_DEBUG) || IS_ENABLED(CONFIG_KMSAN) ||
-	       trace_dma_map_page_enabled();
-}
-
-/* The architecture must not translate addresses in a way of its own. */
-static bool dma_phys_is_linear(struct device *dev)
-{
-	return IS_ENABLED(CONFIG_ARCH_DMA_ADDR_T_64BIT) &&
-	       !IS_ENABLED(CONFIG_ARCH_HAS_PHYS_TO_DMA) && !dev->dma_range_map;
-}
-
-static bool dma_is_direct(struct device *dev)
-{
-	return !use_dma_iommu(dev) && !get_dma_ops(dev);
-}
-
-/**
- * dma_linear_offset - whether DMA addresses are physical ones plus a constant
- * @dev: device that will do the DMA
- * @last: highest physical address that will be mapped
- * @offset: the constant, set if the answer is true
- *
- * If true, memory up to @last needs no mapping call: a DMA address is the
- * physical address plus *@offset. No bounce buffer, no cache maintenance and
- * no unmapping is called for. Ask once per transfer, not per piece of it.
- *
- * Context: any.
- * Return: true if so. False if each piece has to be mapped and unmapped.
- */
-bool dma_linear_offset(struct device *dev, phys_addr_t last, u64 *offset)
-{
-	dma_addr_t limit;
-
-	if (!dma_phys_is_linear(dev) || !dma_is_direct(dev) ||
-	    !dev_is_dma_coherent(dev) || is_swiotlb_force_bounce(dev) ||
-	    dma_mappings_watched())
-		return false;
-
-	limit = min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
-	if (phys_to_dma(dev, last) > limit)
-		return false;
-
-	*offset = phys_to_dma(dev, 0);
-	return true;
-}
-EXPORT_SYMBOL_GPL(dma_linear_offset);
 
 /**
  * dma_need_unmap - whether mappings of a device have to be unmapped
