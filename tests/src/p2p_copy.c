@@ -46,6 +46,7 @@ static struct options {
 	enum engine engine;
 	bool write;
 	bool blind;
+	bool hold;
 	size_t block_size;
 	size_t buffer_offset;
 	unsigned int count;
@@ -324,6 +325,7 @@ static void usage(FILE *out)
 		"  --engine NAME         io_uring, polled, plain, uring_cmd or ioctl (default: %s)\n"
 		"  --write               write out of P2P memory: destroys the region (default: read)\n"
 		"  --blind               do no other I/O and compare nothing (default: compare)\n"
+		"  --hold                keep the memory when all is done, until killed\n"
 		"  --block-size BYTES    size of one I/O (default: %zu)\n"
 		"  --buffer-offset BYTES start of each buffer in its page (default: %zu)\n"
 		"  --count N             number of I/Os (default: %u)\n"
@@ -365,6 +367,7 @@ static void parse(int argc, char **argv)
 		ENGINE,
 		WRITE,
 		BLIND,
+		HOLD,
 		BLOCK,
 		BUFFER,
 		COUNT,
@@ -383,6 +386,7 @@ static void parse(int argc, char **argv)
 		{ "engine", required_argument, NULL, ENGINE },
 		{ "write", no_argument, NULL, WRITE },
 		{ "blind", no_argument, NULL, BLIND },
+		{ "hold", no_argument, NULL, HOLD },
 		{ "block-size", required_argument, NULL, BLOCK },
 		{ "buffer-offset", required_argument, NULL, BUFFER },
 		{ "count", required_argument, NULL, COUNT },
@@ -417,6 +421,9 @@ static void parse(int argc, char **argv)
 			break;
 		case BLIND:
 			opt.blind = true;
+			break;
+		case HOLD:
+			opt.hold = true;
 			break;
 		case BLOCK:
 			opt.block_size = strtoul(optarg, NULL, 0);
@@ -518,5 +525,7 @@ int main(int argc, char **argv)
 		errx(1, "%u of %u I/Os failed with %s, expected %u", failures,
 		     opt.count, strerrorname_np(opt.expect),
 		     opt.failures ?: opt.count);
+	if (opt.hold)
+		pause();
 	return 0;
 }
