@@ -88,6 +88,51 @@ static const struct walk_case walk_cases[] = {
 		.nr_bios = 2,
 	},
 	{
+		.name = "bios that meet within a page",
+		.nr_bios = 4,
+		.bios = { { .vecs = { { 0x101200, 0x400 } } },
+			  { .vecs = { { 0x101600, 0x200 } } },
+			  { .vecs = { { 0x101800, 0x800 }, { 0x103000, 0x400 } } },
+			  { .vecs = { { 0x103400, 0x1c00 } } } },
+		.pieces = { { 0x101200, 0xe00 }, { 0x103000, 0x2000 } },
+	},
+	{
+		.name = "bios that meet, but not within a page",
+		.nr_bios = 3,
+		.bios = { { .vecs = { { 0x101000, 0x1000 } } },
+			  { .vecs = { { 0x102000, 0x400 } } },
+			  { .vecs = { { 0x102600, 0xa00 } } } },
+		.pieces = { { 0x101000, 0x1000 }, { 0x102000, 0x400 },
+			    { 0x102600, 0xa00 } },
+	},
+	{
+		.name = "bios that meet with one without data between them",
+		.nr_bios = 3,
+		.bios = { { .skip = 0x200, .cut = 0x800,
+			    .vecs = { { 0x101000, 0x1000 } } },
+			  { },
+			  { .skip = 0x400, .vecs = { { 0x101400, 0x1000 } } } },
+		.pieces = { { 0x101200, 0x1200 } },
+	},
+	{
+		.name = "bios that meet beyond the maximum size",
+		.max_len = 0x600,
+		.nr_bios = 3,
+		.bios = { { .vecs = { { 0x101200, 0x400 } } },
+			  { .vecs = { { 0x101600, 0x400 } } },
+			  { .vecs = { { 0x101a00, 0x200 } } } },
+		.pieces = { { 0x101200, 0x400 }, { 0x101600, 0x600 } },
+	},
+	{
+		.name = "bios that meet at a boundary",
+		.boundary = 0x3ff,
+		.nr_bios = 3,
+		.bios = { { .vecs = { { 0x101200, 0x200 } } },
+			  { .vecs = { { 0x101400, 0x200 } } },
+			  { .vecs = { { 0x101600, 0x200 } } } },
+		.pieces = { { 0x101200, 0x200 }, { 0x101400, 0x400 } },
+	},
+	{
 		.name = "advanced within a vector",
 		.nr_bios = 1,
 		.bios = { { .skip = 0x600,
@@ -378,10 +423,13 @@ static void expect_bytes(struct kunit *test, struct fake_rq *f, bool integrity)
 	KUNIT_EXPECT_FALSE(test, reference_next(&ref, &want));
 }
 
-/* Without the queue's limits the pieces are the rests of the vectors. */
+/*
+ * Without the queue's limits the pieces are the rests of the vectors, but those
+ * that meet within a page may be one.
+ */
 static void expect_bvecs(struct kunit *test, struct fake_rq *f, bool integrity)
 {
-	struct phys_vec vec, want;
+	struct phys_vec vec, want, more;
 	struct blk_map_iter walk;
 	struct reference ref;
 	unsigned int i = 0;
@@ -390,6 +438,13 @@ static void expect_bvecs(struct kunit *test, struct fake_rq *f, bool integrity)
 	walk_init(f, &walk, integrity);
 	while (blk_map_iter_next_bvec(&walk, &vec)) {
 		KUNIT_ASSERT_TRUE(test, reference_next(&ref, &want));
+		while (want.len < vec.len &&
+		       offset_in_page(want.paddr + want.len)) {
+			KUNIT_ASSERT_TRUE(test, reference_next(&ref, &more));
+			KUNIT_ASSERT_EQ(test, want.paddr + want.len,
+					more.paddr);
+			want.len += more.len;
+		}
 		expect_vec(test, i++, &want, vec.paddr, vec.len);
 	}
 	KUNIT_EXPECT_FALSE(test, reference_next(&ref, &want));

@@ -28,6 +28,38 @@ void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec)
 }
 EXPORT_SYMBOL_GPL(__blk_map_iter_cut);
 
+/*
+ * Bios whose memory meets within a page may share a request in spite of the
+ * virt_boundary. No piece may end there: PRPs and IOVAs come by the page.
+ */
+bool __blk_map_iter_goes_on(struct bio *bio, bool is_integrity, phys_addr_t end)
+{
+	struct blk_map_iter next = { .bio = bio, .is_integrity = is_integrity };
+
+	return blk_map_iter_next_bio(&next) &&
+	       bvec_phys(next.bvec) + next.done == end;
+}
+EXPORT_SYMBOL_GPL(__blk_map_iter_goes_on);
+
+void __blk_map_iter_join(struct blk_map_iter *iter, struct phys_vec *vec)
+{
+	struct blk_map_iter next = *iter;
+	struct phys_vec more;
+
+	while (!next.left && offset_in_page(vec->paddr + vec->len) &&
+	       blk_map_iter_next_bio(&next)) {
+		blk_map_iter_take(&next, &more);
+		if (more.paddr != vec->paddr + vec->len ||
+		    more.len > iter->max_len - vec->len ||
+		    ((vec->paddr ^ (more.paddr + more.len - 1)) &
+		     ~(phys_addr_t)iter->boundary))
+			return;
+		vec->len += more.len;
+		*iter = next;
+	}
+}
+EXPORT_SYMBOL_GPL(__blk_map_iter_join);
+
 static __always_inline void blk_map_iter_init(struct request *req,
 					      struct blk_map_iter *iter,
 					      bool is_integrity)

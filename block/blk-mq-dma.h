@@ -188,6 +188,24 @@ static __always_inline bool blk_map_iter_next_bio(struct blk_map_iter *iter)
 	return false;
 }
 
+static __always_inline void blk_map_iter_take(struct blk_map_iter *iter,
+					      struct phys_vec *vec)
+{
+	const struct bio_vec *bv = iter->bvec++;
+
+	vec->paddr = bvec_phys(bv) + iter->done;
+	vec->len = min(bv->bv_len - iter->done, iter->left);
+	iter->left -= vec->len;
+	iter->done = 0;
+}
+
+/* Whether the memory of the bio after @bio begins at @end. */
+bool __blk_map_iter_goes_on(struct bio *bio, bool is_integrity,
+			    phys_addr_t end);
+
+/* *vec is the end of a bio, within a page: add what goes on there. */
+void __blk_map_iter_join(struct blk_map_iter *iter, struct phys_vec *vec);
+
 /* *vec is beyond a limit of the queue: shorten it. */
 void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec);
 
@@ -197,23 +215,29 @@ void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec);
  * @vec: the memory, set if there is any
  *
  * For hardware that divides memory into pages by itself: the queue's limits for
- * the size and the boundaries of segments are not regarded.
+ * the size and the boundaries of segments are not regarded. Where a bio ends
+ * within a page and the next one goes on there, their memory is one piece.
  *
  * Return: false at the end of the request.
  */
 static __always_inline bool blk_map_iter_next_bvec(struct blk_map_iter *iter,
 						   struct phys_vec *vec)
 {
-	const struct bio_vec *bv;
+	struct phys_vec more;
 
 	if (unlikely(!iter->left) && !blk_map_iter_next_bio(iter))
 		return false;
 
-	bv = iter->bvec++;
-	vec->paddr = bvec_phys(bv) + iter->done;
-	vec->len = min(bv->bv_len - iter->done, iter->left);
-	iter->left -= vec->len;
-	iter->done = 0;
+	blk_map_iter_take(iter, vec);
+	/* The walk may be in registers: pass none of it by reference. */
+	while (!iter->left && unlikely(offset_in_page(vec->paddr + vec->len)) &&
+	       iter->bio && iter->bio->bi_next &&
+	       __blk_map_iter_goes_on(iter->bio, iter->is_integrity,
+				      vec->paddr + vec->len)) {
+		blk_map_iter_next_bio(iter);
+		blk_map_iter_take(iter, &more);
+		vec->len += more.len;
+	}
 	return true;
 }
 
@@ -222,20 +246,24 @@ static __always_inline bool blk_map_iter_next_bvec(struct blk_map_iter *iter,
  * @iter: the walk
  * @vec: the piece, set if there is one
  *
- * A piece is a bio_vec or, where that is beyond the queue's limits for
- * segments, part of one.
+ * A piece is one of blk_map_iter_next_bvec() or, where that is beyond the queue's
+ * limits for segments, part of one.
  *
  * Return: false at the end of the request.
  */
 static __always_inline bool blk_map_iter_next(struct blk_map_iter *iter,
 					      struct phys_vec *vec)
 {
-	if (!blk_map_iter_next_bvec(iter, vec))
+	if (unlikely(!iter->left) && !blk_map_iter_next_bio(iter))
 		return false;
+
+	blk_map_iter_take(iter, vec);
 	if (unlikely(vec->len > iter->max_len ||
 		     ((vec->paddr ^ (vec->paddr + vec->len - 1)) &
 		      ~(phys_addr_t)iter->boundary)))
 		__blk_map_iter_cut(iter, vec);
+	else if (!iter->left && unlikely(offset_in_page(vec->paddr + vec->len)))
+		__blk_map_iter_join(iter, vec);
 	return true;
 }
 
