@@ -31,11 +31,11 @@
 #define CHECK_INTERVAL 64
 
 enum memory { HOST, P2P_A, P2P_B, MEMORIES };
-enum method { URING_VECTOR, URING_FIXED, PLAIN, METHODS };
+enum method { URING_VECTOR, URING_FIXED, URING_PIECES, PLAIN, METHODS };
 
 static const char *const memory_names[] = { "host", "a", "b" };
 static const char *const method_names[] = { "io_uring", "io_uring fixed",
-					    "plain" };
+					    "io_uring pieces", "plain" };
 
 static struct {
 	const char *device;
@@ -115,6 +115,8 @@ struct operation {
 	bool async; /* a worker of the kernel is to issue it */
 	bool hold; /* it is submitted along with the next one */
 	size_t offset, length, stamp;
+	unsigned int pending; /* requests to io_uring */
+	long result;
 	unsigned int nr_parts;
 	struct part parts[MAX_PARTS];
 	struct iovec iov[MAX_PARTS];
@@ -208,12 +210,14 @@ static void make_operation(const struct worker *w, struct operation *op,
 	op->number = number;
 	op->write = random_next() & 1;
 	op->method = random_below(METHODS);
-	op->cancel = !random_below(8);
+	op->cancel = !random_below(8) && op->method < URING_PIECES;
 	op->async = !random_below(4);
 	op->hold = random_next() & 1;
 	/* Whole pages all fit into one command, smaller blocks rarely do. */
 	unit = random_next() & 1 ? PAGE : lba_size;
-	parts = op->method == URING_FIXED ? 1 : 1 + random_below(MAX_PARTS);
+	parts = op->method == URING_FIXED || op->method == URING_PIECES ?
+			1 :
+			1 + random_below(MAX_PARTS);
 	for (unsigned int i = 0; i < parts; i++) {
 		while (op->method != URING_FIXED && (!i || !opt.unmixed)) {
 			memory = random_below(MEMORIES);
@@ -339,7 +343,7 @@ static bool expected(const struct operation *op, long ret)
 		reached += op->parts[i].length;
 	}
 	if (ret == -ECANCELED)
-		return op->cancel && op->method != PLAIN;
+		return op->cancel;
 	/* After a short direct part, Linux goes on through the page cache if it may block. */
 	if (op->method == PLAIN && reached && ret == (long)op->length)
 		return true;
@@ -384,6 +388,16 @@ static void complete(struct worker *w, struct operation *op, long ret)
 		w->model[op->offset] ^= 1;
 }
 
+static void complete_request(struct worker *w, struct operation *op, int ret)
+{
+	if (ret < 0 || op->result < 0)
+		op->result = ret < 0 ? ret : op->result;
+	else
+		op->result += ret;
+	if (!--op->pending)
+		complete(w, op, op->result);
+}
+
 /* Submit what is held, wait for one completion at least, take all there are. */
 static void reap(struct worker *w)
 {
@@ -396,7 +410,7 @@ static void reap(struct worker *w)
 		unsigned long slot = cqe->user_data;
 
 		if (slot < opt.depth)
-			complete(w, &w->slots[slot], cqe->res);
+			complete_request(w, &w->slots[slot], cqe->res);
 		else if (cqe->res && cqe->res != -ENOENT &&
 			 cqe->res != -EALREADY)
 			fail(w, "thread %u: a cancel gave %d", w->index,
@@ -441,37 +455,61 @@ static struct io_uring_sqe *next_sqe(struct worker *w)
 	return sqe;
 }
 
-static void issue(struct worker *w, struct operation *op)
+static void queue(struct worker *w, struct operation *op, const void *data,
+		  unsigned int length, size_t done)
 {
 	static const uint8_t opcodes[][2] = {
-		{ IORING_OP_READV, IORING_OP_WRITEV },
-		{ IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED },
+		[URING_VECTOR] = { IORING_OP_READV, IORING_OP_WRITEV },
+		[URING_FIXED] = { IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED },
+		[URING_PIECES] = { IORING_OP_READ, IORING_OP_WRITE },
 	};
-	unsigned int slot = op - w->slots;
-	off_t position = w->start + op->offset;
-	struct io_uring_sqe *sqe;
-	ssize_t ret;
-	bool fixed;
+	struct io_uring_sqe *sqe = next_sqe(w);
 
-	if (op->method == PLAIN) {
-		ret = (op->write ? pwritev : preadv)(fd, op->iov, op->nr_parts,
-						     position);
-		complete(w, op, ret < 0 ? -errno : ret);
-		return;
-	}
-	fixed = op->method == URING_FIXED;
-	sqe = next_sqe(w);
-	io_uring_prep_rw(opcodes[fixed][op->write], sqe, fd,
-			 fixed ? op->iov->iov_base : op->iov,
-			 fixed ? op->iov->iov_len : op->nr_parts, position);
+	io_uring_prep_rw(opcodes[op->method][op->write], sqe, fd, data, length,
+			 w->start + op->offset + done);
 	if (op->async)
 		sqe->flags |= IOSQE_ASYNC;
-	sqe->user_data = slot;
+	sqe->user_data = op - w->slots;
 	op->busy = true;
+	op->pending++;
+}
+
+/* One buffer in many requests, which the block layer may merge again. */
+static void queue_pieces(struct worker *w, struct operation *op)
+{
+	size_t least = (op->length / lba_size + MAX_PARTS - 1) / MAX_PARTS;
+	size_t piece = (least + random_below(4)) * lba_size;
+
+	for (size_t done = 0; done < op->length; done += piece)
+		queue(w, op, (char *)op->iov->iov_base + done,
+		      op->length - done < piece ? op->length - done : piece,
+		      done);
+}
+
+static void issue(struct worker *w, struct operation *op)
+{
+	struct io_uring_sqe *sqe;
+	ssize_t ret;
+
+	switch (op->method) {
+	case PLAIN:
+		ret = (op->write ? pwritev : preadv)(fd, op->iov, op->nr_parts,
+						     w->start + op->offset);
+		complete(w, op, ret < 0 ? -errno : ret);
+		return;
+	case URING_VECTOR:
+		queue(w, op, op->iov, op->nr_parts, 0);
+		break;
+	case URING_FIXED:
+		queue(w, op, op->iov->iov_base, op->iov->iov_len, 0);
+		break;
+	default:
+		queue_pieces(w, op);
+	}
 	if (op->cancel) {
 		sqe = next_sqe(w);
-		io_uring_prep_cancel64(sqe, slot, 0);
-		sqe->user_data = opt.depth + slot;
+		io_uring_prep_cancel64(sqe, op - w->slots, 0);
+		sqe->user_data = opt.depth + (op - w->slots);
 	}
 	if (!op->hold)
 		io_uring_submit(&w->ring);
@@ -726,7 +764,7 @@ static void set_up_worker(struct worker *w, size_t nr_numbers)
 		w->memory[i] = map_memory(opt.p2p[i], size);
 		w->shadow[i] = allocate(size);
 	}
-	ret = io_uring_queue_init(2 * opt.depth, &w->ring, 0);
+	ret = io_uring_queue_init((MAX_PARTS + 1) * opt.depth, &w->ring, 0);
 	if (ret)
 		errx(1, "io_uring_queue_init: %s", strerror(-ret));
 	host.iov_base = w->memory[HOST];
