@@ -61,6 +61,15 @@ count: deps
 test: stock patched modules initramfs count ## run the tests
 	scripts/test
 
+.PHONY: debug
+debug: tree
+	scripts/kernel debug
+
+.PHONY: test-full
+test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; goes on where it was interrupted
+	scripts/test -f
+	scripts/test-table
+
 .PHONY: bench
 bench: $(if $(DEV),,stock patched initramfs count) ## work per I/O over a matrix; FULL=1: all of it; DEV=... P2P=...: on this machine
 	scripts/bench/$(if $(DEV),here,run) $(if $(FULL),-f) $(DEV) $(P2P)
