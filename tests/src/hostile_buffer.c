@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * I/O of a drive to and from buffers in P2P memory that are wrong, or lie where two mappings meet, and other
+ * system calls that take buffers.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <liburing.h>
+#include <linux/nvme_ioctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "trials.h"
+
+#define IORING_SETUP_WITHOUT_MMAP (1U << 14)
+#define CONTENT_SIZE (16 * PAGE)
+
+/* What is on the drive, from its start. */
+static unsigned char content[CONTENT_SIZE] __attribute__((aligned(PAGE)));
+
+static int open_filled(void)
+{
+	unsigned int lba_size;
+	size_t align;
+	int fd = open_drive(opt.device, &lba_size, &align);
+
+	fill_random(content, CONTENT_SIZE);
+	if (pwrite(fd, content, CONTENT_SIZE, 0) != (ssize_t)CONTENT_SIZE)
+		err(1, "%s", opt.device);
+	return fd;
+}
+
+/* Whether what is on the drive is in memory, from a byte on. */
+static bool is_content(const unsigned char *data, size_t from, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (((const volatile unsigned char *)data)[i] !=
+		    content[from + i])
+			return false;
+	return true;
+}
+
+static long read_drive(unsigned char *data, size_t length)
+{
+	long ret = RESULT(pread(open_filled(), data, length, 0));
+
+	return ret > 0 && !is_content(data, 0, ret) ? -EBADMSG : ret;
+}
+
+/* Write the memory to the drive, from its start, and compare. */
+static long write_drive(const unsigned char *data, size_t length)
+{
+	int fd = open_filled();
+	long ret = RESULT(pwrite(fd, data, length, 0));
+
+	if (pread(fd, content, CONTENT_SIZE, 0) != (ssize_t)CONTENT_SIZE)
+		return -EBADF;
+	return ret > 0 && !is_content(data, 0, ret) ? -EBADMSG : ret;
+}
+
+static unsigned char *map_p2p(size_t pages)
+{
+	return map_memory(opt.p2p, pages * PAGE);
+}
+
+static long odd_start(void)
+{
+	return read_drive(map_p2p(1) + 1, 512);
+}
+
+static long odd_length(void)
+{
+	return read_drive(map_p2p(1), 100);
+}
+
+static long nothing(void)
+{
+	return read_drive(map_p2p(1), 0);
+}
+
+/* One page, and then what nobody may touch. Were it not mapped, io_uring's rings could come to lie there. */
+static unsigned char *map_with_end(void)
+{
+	unsigned char *map = map_p2p(2);
+
+	if (mmap(map + PAGE, PAGE, PROT_NONE,
+		 MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+		err(1, "mapping nothing");
+	return map;
+}
+
+static long past_end(void)
+{
+	return read_drive(map_with_end(), 2 * PAGE);
+}
+
+static long past_end_write(void)
+{
+	return write_drive(map_with_end(), 2 * PAGE);
+}
+
+static long beyond_end(void)
+{
+	return read_drive(map_with_end() + PAGE, PAGE);
+}
+
+static long past_end_block(void)
+{
+	return read_drive(map_with_end() + PAGE - 256, 512);
+}
+
+static long uring(uint8_t opcode, void *data, size_t length, bool select)
+{
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int fd = open_filled();
+	int ret = io_uring_queue_init(4, &ring, 0);
+
+	if (ret)
+		return ret;
+	if (select) {
+		sqe = io_uring_get_sqe(&ring);
+		io_uring_prep_provide_buffers(sqe, data, length, 1, 0, 0);
+		io_uring_submit(&ring);
+		io_uring_wait_cqe(&ring, &cqe);
+		io_uring_cqe_seen(&ring, cqe);
+	}
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(opcode, sqe, fd, select ? NULL : data, length, 0);
+	sqe->flags = select ? IOSQE_BUFFER_SELECT : 0;
+	io_uring_submit(&ring);
+	ret = io_uring_wait_cqe(&ring, &cqe) ?: cqe->res;
+	return ret > 0 && !is_content(data, 0, ret) ? -EBADMSG : ret;
+}
+
+static long past_end_uring(void)
+{
+	return uring(IORING_OP_READ, map_with_end(), 2 * PAGE, false);
+}
+
+static long provided(void)
+{
+	return uring(IORING_OP_READ, map_p2p(2), 2 * PAGE, true);
+}
+
+/* The last page but one is P2P memory, or host memory; the last one is what that is not. */
+static unsigned char *map_boundary(bool p2p_first)
+{
+	const char *second = p2p_first ? NULL : opt.p2p;
+	unsigned char *map = map_memory(p2p_first ? opt.p2p : NULL, 2 * PAGE);
+	int fd = second ? open(second, O_RDWR) : -1;
+
+	if (mmap(map + PAGE, PAGE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED | (second ? 0 : MAP_ANONYMOUS), fd,
+		 0) == MAP_FAILED)
+		err(1, "mapping P2P and host memory side by side");
+	return map;
+}
+
+static long into_host(void)
+{
+	return read_drive(map_boundary(true), 2 * PAGE);
+}
+
+static long into_p2p(void)
+{
+	return read_drive(map_boundary(false), 2 * PAGE);
+}
+
+static long out_of_both(void)
+{
+	return write_drive(map_boundary(true), 2 * PAGE);
+}
+
+static long both_uring(void)
+{
+	return uring(IORING_OP_READ, map_boundary(true), 2 * PAGE, false);
+}
+
+static long block_into_host(void)
+{
+	return read_drive(map_boundary(true) + PAGE - 256, 512);
+}
+
+static long block_into_p2p(void)
+{
+	return read_drive(map_boundary(false) + PAGE - 256, 512);
+}
+
+/* Two pages of both kinds, and then one that nobody may touch. */
+static unsigned char *map_boundary_with_end(void)
+{
+	unsigned char *map = map_memory(NULL, 3 * PAGE);
+
+	if (mmap(map, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 open(opt.p2p, O_RDWR), 0) == MAP_FAILED ||
+	    mprotect(map + 2 * PAGE, PAGE, PROT_NONE))
+		err(1, "mapping P2P and host memory and nothing side by side");
+	return map;
+}
+
+static long past_both(void)
+{
+	return read_drive(map_boundary_with_end(), 3 * PAGE);
+}
+
+static long past_both_uring(void)
+{
+	return uring(IORING_OP_READ, map_boundary_with_end(), 3 * PAGE, false);
+}
+
+static long pass_through(unsigned char *data)
+{
+	struct nvme_passthru_cmd command = {
+		.opcode = 2, /* read */
+		.addr = (uintptr_t)data,
+	};
+	int fd = open_filled();
+	unsigned int lba_size;
+	size_t align;
+	long ret;
+
+	close(open_drive(opt.device, &lba_size, &align));
+	command.nsid = ioctl(fd, NVME_IOCTL_ID);
+	command.data_len = 2 * PAGE;
+	command.cdw12 = 2 * PAGE / lba_size - 1;
+	ret = RESULT(ioctl(fd, NVME_IOCTL_IO_CMD, &command));
+	return !ret && !is_content(data, 0, 2 * PAGE) ? -EBADMSG : ret;
+}
+
+static long passthrough(void)
+{
+	return pass_through(map_p2p(2));
+}
+
+static long passthrough_past_end(void)
+{
+	return pass_through(map_with_end());
+}
+
+static long passthrough_into_host(void)
+{
+	return pass_through(map_boundary(true));
+}
+
+static long next_mapping(void)
+{
+	unsigned char *map = map_p2p(2);
+	int fd = open(opt.p2p, O_RDWR);
+
+	if (mmap(map + PAGE, PAGE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+		return -errno;
+	return read_drive(map, 2 * PAGE);
+}
+
+static unsigned char *map_with_rights(size_t from, int prot)
+{
+	unsigned char *map = map_p2p(2);
+
+	if (mprotect(map + from, 2 * PAGE - from, prot))
+		err(1, "mprotect");
+	return map;
+}
+
+static long no_rights(void)
+{
+	return read_drive(map_with_rights(0, PROT_NONE), 2 * PAGE);
+}
+
+static long half_rights(void)
+{
+	return read_drive(map_with_rights(PAGE, PROT_NONE), 2 * PAGE);
+}
+
+static long readable_target(void)
+{
+	return read_drive(map_with_rights(0, PROT_READ), 2 * PAGE);
+}
+
+static long readable_source(void)
+{
+	return write_drive(map_with_rights(0, PROT_READ), 2 * PAGE);
+}
+
+/* One page in every place of the longest vector. */
+static long same_page_in(unsigned int count)
+{
+	static struct iovec iov[IOV_MAX + 1];
+	unsigned char *map = map_p2p(1);
+
+	for (unsigned int i = 0; i < count; i++)
+		iov[i] = (struct iovec){ map, PAGE };
+	return RESULT(preadv(open_filled(), iov, count, 0));
+}
+
+static long same_page(void)
+{
+	return same_page_in(IOV_MAX);
+}
+
+static long too_many(void)
+{
+	return same_page_in(IOV_MAX + 1);
+}
+
+static long far_too_long(void)
+{
+	struct iovec iov[] = { { map_p2p(1), PAGE }, { NULL, SIZE_MAX } };
+
+	return RESULT(preadv(open_filled(), iov, 2, 0));
+}
+
+static long kernel_address(void)
+{
+	struct iovec iov[] = { { map_p2p(1), PAGE }, { (void *)-PAGE, PAGE } };
+
+	return RESULT(preadv(open_filled(), iov, 2, 0));
+}
+
+static long register_buffers(struct iovec *iov, unsigned int count)
+{
+	struct io_uring ring;
+	int ret = io_uring_queue_init(4, &ring, 0);
+
+	return ret ?: io_uring_register_buffers(&ring, iov, count);
+}
+
+static long registered(void)
+{
+	struct iovec iov = { map_p2p(2), 2 * PAGE };
+
+	return register_buffers(&iov, 1);
+}
+
+static long registered_with_host(void)
+{
+	struct iovec iov[] = { { content, PAGE }, { map_p2p(2), 2 * PAGE } };
+
+	return register_buffers(iov, 2);
+}
+
+static long ring_in_it(void)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_WITHOUT_MMAP };
+
+	params.cq_off.resv2 = (uintptr_t)map_p2p(4);
+	params.sq_off.resv2 = (uintptr_t)map_p2p(4);
+	return RESULT(syscall(SYS_io_uring_setup, 4, &params));
+}
+
+static long provided_ring(void)
+{
+	struct io_uring_buf_reg registration = { .ring_entries = 16 };
+	struct io_uring ring;
+	int ret = io_uring_queue_init(4, &ring, 0);
+
+	registration.ring_addr = (uintptr_t)map_p2p(1);
+	return ret ?: io_uring_register_buf_ring(&ring, &registration, 0);
+}
+
+/* Put the memory into a pipe, by reference or as a copy. */
+static long into_pipe(bool reference, unsigned int flags)
+{
+	struct iovec iov = { map_p2p(1), PAGE };
+	int fds[2];
+
+	if (pipe(fds))
+		return -errno;
+	return RESULT(reference ? vmsplice(fds[1], &iov, 1, flags) :
+				  write(fds[1], iov.iov_base, PAGE));
+}
+
+static long vmsplice_from(void)
+{
+	return into_pipe(true, 0);
+}
+
+static long vmsplice_gift(void)
+{
+	return into_pipe(true, SPLICE_F_GIFT);
+}
+
+static long pipe_from(void)
+{
+	return into_pipe(false, 0);
+}
+
+/* What comes out of the drive by splice() goes into the memory by vmsplice() or read(). */
+static long out_of_pipe(bool reference)
+{
+	struct iovec iov = { map_p2p(1), PAGE };
+	int fds[2];
+	long ret;
+
+	if (pipe(fds))
+		return -errno;
+	ret = RESULT(splice(open_filled(), NULL, fds[1], NULL, PAGE, 0));
+	if (ret != PAGE)
+		return ret;
+	ret = RESULT(reference ? vmsplice(fds[0], &iov, 1, 0) :
+				 read(fds[0], iov.iov_base, PAGE));
+	return ret > 0 && !is_content(iov.iov_base, 0, ret) ? -EBADMSG : ret;
+}
+
+static long vmsplice_into(void)
+{
+	return out_of_pipe(true);
+}
+
+static long pipe_into(void)
+{
+	return out_of_pipe(false);
+}
+
+static long buffered(bool write)
+{
+	unsigned char *map = map_p2p(2);
+	int direct = open_filled(), fd = open(opt.device, O_RDWR);
+	long ret;
+
+	if (!write) {
+		ret = RESULT(pread(fd, map, 2 * PAGE, 0));
+		return ret > 0 && !is_content(map, 0, ret) ? -EBADMSG : ret;
+	}
+	ret = RESULT(pwrite(fd, map, 2 * PAGE, 0));
+	if (fsync(fd) ||
+	    pread(direct, content, CONTENT_SIZE, 0) != (ssize_t)CONTENT_SIZE)
+		return -errno;
+	return ret > 0 && !is_content(map, 0, ret) ? -EBADMSG : ret;
+}
+
+static long buffered_read(void)
+{
+	return buffered(false);
+}
+
+static long buffered_write(void)
+{
+	return buffered(true);
+}
+
+static const struct trial trials[] = {
+	{ "odd-start", "read to an odd address", odd_start, .expect = -EINVAL },
+	{ "odd-length", "read 100 bytes", odd_length, .expect = -EINVAL },
+	{ "nothing", "read no bytes", nothing, .expect = 0 },
+	{ "past-end", "read past the mapping's end", past_end, .expect = PAGE },
+	{ "past-end-write", "write past the mapping's end", past_end_write,
+	  .expect = PAGE },
+	{ "past-end-uring", "read past the mapping's end by io_uring",
+	  past_end_uring, .expect = PAGE },
+	{ "past-end-block", "read a block past the mapping's end",
+	  past_end_block, .expect = -EFAULT },
+	{ "beyond-end", "read to where nothing is mapped", beyond_end,
+	  .expect = -EFAULT },
+	{ "into-host", "read to P2P memory and on to host memory", into_host,
+	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "into-p2p", "read to host memory and on to P2P memory", into_p2p,
+	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "out-of-both", "write P2P memory and on to host memory", out_of_both,
+	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "both-uring", "read to P2P and on to host memory by io_uring",
+	  both_uring, .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "past-both", "read to P2P and host memory and past their end",
+	  past_both, .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "past-both-uring", "the same by io_uring", past_both_uring,
+	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "block-into-host", "read a block to P2P memory and on to host memory",
+	  block_into_host, .expect = -EINVAL, .differs = true, .stock = -EIO },
+	{ "block-into-p2p", "read a block to host memory and on to P2P memory",
+	  block_into_p2p, .expect = -EINVAL, .differs = true, .stock = -EIO },
+	{ "passthrough", "passthrough read", passthrough, .expect = 0 },
+	{ "passthrough-past-end", "passthrough read past the mapping's end",
+	  passthrough_past_end, .expect = -EFAULT },
+	{ "passthrough-into-host",
+	  "passthrough read to P2P memory and on to host memory",
+	  passthrough_into_host, .expect = 0, .differs = true,
+	  .stock = 0x4012 },
+	{ "next-mapping", "read across two mappings", next_mapping,
+	  .expect = 2 * PAGE },
+	{ "no-rights", "read to PROT_NONE", no_rights, .expect = -EFAULT },
+	{ "half-rights", "read to pages the second of which is PROT_NONE",
+	  half_rights, .expect = PAGE },
+	{ "readable-target", "read to PROT_READ", readable_target,
+	  .expect = -EFAULT },
+	{ "readable-source", "write from PROT_READ", readable_source,
+	  .expect = 2 * PAGE },
+	{ "same-page", "read to the same page 1024 times", same_page,
+	  .expect = IOV_MAX * PAGE },
+	{ "too-many", "read a vector of 1025 buffers", too_many,
+	  .expect = -EINVAL },
+	{ "far-too-long", "read more than all addresses", far_too_long,
+	  .expect = -EINVAL },
+	{ "kernel-address", "read to the kernel's memory after a page",
+	  kernel_address, .expect = -EFAULT },
+	{ "registered", "register it with io_uring", registered,
+	  .expect = -EFAULT },
+	{ "registered-with-host", "register it after host memory",
+	  registered_with_host, .expect = -EFAULT },
+	{ "provided", "provide it to io_uring as a buffer", provided,
+	  .expect = 2 * PAGE },
+	{ "provided-ring", "have io_uring find buffers in it", provided_ring,
+	  .expect = -EFAULT },
+	{ "ring-in-it", "have io_uring keep its rings in it", ring_in_it,
+	  .expect = -EFAULT },
+	{ "vmsplice-from", "vmsplice() it into a pipe", vmsplice_from,
+	  .expect = -EREMOTEIO },
+	{ "vmsplice-gift", "give it to a pipe", vmsplice_gift,
+	  .expect = -EREMOTEIO },
+	{ "vmsplice-into", "vmsplice() into it what the drive gave a pipe",
+	  vmsplice_into, .expect = PAGE },
+	{ "pipe-from", "write it into a pipe", pipe_from, .expect = PAGE },
+	{ "pipe-into", "read into it what the drive gave a pipe", pipe_into,
+	  .expect = PAGE },
+	{ "buffered-read", "read to it through the page cache", buffered_read,
+	  .expect = 2 * PAGE },
+	{ "buffered-write", "write it through the page cache", buffered_write,
+	  .expect = 2 * PAGE },
+	{}
+};
+
+int main(int argc, char **argv)
+{
+	return run_trials(argc, argv, trials);
+}

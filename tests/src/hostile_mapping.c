@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mappings of P2P memory as nobody should ask for them, and access to them by all ways but the plain one.
+ */
+#define _GNU_SOURCE
+#include <linux/futex.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "trials.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#define WORD 0x5eed5eed5eed5eedUL
+
+static long map_it(int open_flags, size_t length, int prot, int flags,
+		   off_t offset)
+{
+	int fd = open(opt.p2p, open_flags);
+	void *map;
+
+	if (fd < 0)
+		return -errno;
+	map = mmap(NULL, length, prot, flags, fd, offset);
+	return map == MAP_FAILED ? -errno : 0;
+}
+
+#define READ_WRITE (PROT_READ | PROT_WRITE)
+
+static long no_length(void)
+{
+	return map_it(O_RDWR, 0, READ_WRITE, MAP_SHARED, 0);
+}
+
+static long too_long(void)
+{
+	return map_it(O_RDWR, p2p_available() + PAGE, READ_WRITE, MAP_SHARED,
+		      0);
+}
+
+static long much_too_long(void)
+{
+	return map_it(O_RDWR, 1UL << 46, READ_WRITE, MAP_SHARED, 0);
+}
+
+static long one_byte(void)
+{
+	long before = p2p_available();
+	long ret = map_it(O_RDWR, 1, READ_WRITE, MAP_SHARED, 0);
+
+	return ret ?: before - p2p_available();
+}
+
+static long at_a_page(void)
+{
+	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED, PAGE);
+}
+
+static long at_the_end(void)
+{
+	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED, -PAGE);
+}
+
+static long at_a_byte(void)
+{
+	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED, 1);
+}
+
+static long private(void)
+{
+	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_PRIVATE, 0);
+}
+
+static long private_readable(void)
+{
+	return map_it(O_RDONLY, PAGE, PROT_READ, MAP_PRIVATE, 0);
+}
+
+static long readable(void)
+{
+	return map_it(O_RDONLY, PAGE, PROT_READ, MAP_SHARED, 0);
+}
+
+static long writable_of_readable(void)
+{
+	return map_it(O_RDONLY, PAGE, READ_WRITE, MAP_SHARED, 0);
+}
+
+static long synchronous(void)
+{
+	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC,
+		      0);
+}
+
+static long huge(void)
+{
+	return map_it(O_RDWR, 2 << 20, READ_WRITE, MAP_SHARED | MAP_HUGETLB, 0);
+}
+
+static long executable(void)
+{
+	return map_it(O_RDWR, PAGE, READ_WRITE | PROT_EXEC, MAP_SHARED, 0);
+}
+
+static long read_it(void)
+{
+	char byte;
+
+	return RESULT(read(open(opt.p2p, O_RDWR), &byte, 1));
+}
+
+static long write_it(void)
+{
+	return RESULT(write(open(opt.p2p, O_RDWR), "", 1));
+}
+
+/* Every other page of many goes back to the provider, and no other does. */
+static long holes(void)
+{
+	unsigned char *map = map_memory(opt.p2p, 256 * PAGE);
+	long before = p2p_available();
+
+	for (int i = 0; i < 256; i += 2)
+		if (munmap(map + i * PAGE, PAGE))
+			return -errno;
+	for (int i = 1; i < 256; i += 2)
+		map[i * PAGE] = i;
+	return p2p_available() - before;
+}
+
+/* Until the provider has no more. */
+static long exhaust(void)
+{
+	long ret;
+
+	do {
+		ret = map_it(O_RDWR, 64 * PAGE, READ_WRITE, MAP_SHARED, 0);
+	} while (!ret);
+	return ret;
+}
+
+static unsigned char *map_word(void)
+{
+	unsigned char *map = map_memory(opt.p2p, 2 * PAGE);
+
+	*(volatile uint64_t *)map = WORD;
+	return map;
+}
+
+static long touch(const unsigned char *map)
+{
+	return *(const volatile uint64_t *)map == WORD;
+}
+
+static long without_rights(void)
+{
+	unsigned char *map = map_word();
+
+	if (mprotect(map, PAGE, PROT_NONE))
+		return -errno;
+	return touch(map);
+}
+
+static long rights_back(void)
+{
+	unsigned char *map = map_word();
+
+	if (mprotect(map, PAGE, PROT_NONE) || mprotect(map, PAGE, PROT_READ))
+		return -errno;
+	return touch(map);
+}
+
+static long more_rights(void)
+{
+	int fd = open(opt.p2p, O_RDONLY);
+	void *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+	return RESULT(mprotect(map, PAGE, READ_WRITE));
+}
+
+static long grow(void)
+{
+	unsigned char *map =
+		mremap(map_word(), 2 * PAGE, 4 * PAGE, MREMAP_MAYMOVE);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	return touch(map) ? touch(map + 2 * PAGE) : -EBADMSG;
+}
+
+static long duplicate(void)
+{
+	unsigned char *map = mremap(map_word(), 0, 2 * PAGE, MREMAP_MAYMOVE);
+
+	return map == MAP_FAILED ? -errno : touch(map);
+}
+
+static long move(void)
+{
+	unsigned char *to = map_memory(NULL, 2 * PAGE);
+	unsigned char *map = mremap(map_word(), 2 * PAGE, 2 * PAGE,
+				    MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	return map == MAP_FAILED ? -errno : touch(map);
+}
+
+static long advise(int advice)
+{
+	unsigned char *map = map_word();
+
+	return madvise(map, 2 * PAGE, advice) ? -errno : touch(map);
+}
+
+static long advise_dontneed(void)
+{
+	return advise(MADV_DONTNEED);
+}
+
+static long advise_free(void)
+{
+	return advise(MADV_FREE);
+}
+
+static long advise_remove(void)
+{
+	return advise(MADV_REMOVE);
+}
+
+static long advise_pageout(void)
+{
+	return advise(MADV_PAGEOUT);
+}
+
+static long advise_populate(void)
+{
+	return advise(MADV_POPULATE_WRITE);
+}
+
+static long advise_collapse(void)
+{
+	return advise(MADV_COLLAPSE);
+}
+
+static long lock(void)
+{
+	unsigned char *map = map_word();
+
+	return mlock(map, 2 * PAGE) ? -errno : touch(map);
+}
+
+/* The child keeps what its parent lets go of. */
+static long inherit(void)
+{
+	unsigned char *map = map_word();
+	long before = p2p_available();
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		while (getppid() != 1 && p2p_available() == before &&
+		       !touch(map + PAGE))
+			usleep(1000);
+		_exit(touch(map) ? 0 : 1);
+	}
+	*(volatile uint64_t *)(map + PAGE) = WORD;
+	munmap(map, 2 * PAGE);
+	if (p2p_available() != before)
+		return -EBADMSG;
+	waitpid(pid, &status, 0);
+	return status ? -EBADMSG : p2p_available() - before;
+}
+
+/* A child that has the word in P2P memory and waits for its end. */
+static pid_t start_victim(unsigned char **map)
+{
+	pid_t pid;
+
+	*map = map_word();
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+static long end_victim(pid_t pid, long ret)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return ret;
+}
+
+static long vm_access(ssize_t (*move)(pid_t, const struct iovec *,
+				      unsigned long, const struct iovec *,
+				      unsigned long, unsigned long))
+{
+	struct iovec remote = { .iov_len = 8 }, local = { .iov_len = 8 };
+	uint64_t word = 0;
+	unsigned char *map;
+	pid_t pid = start_victim(&map);
+
+	remote.iov_base = map;
+	local.iov_base = &word;
+	return end_victim(pid, RESULT(move(pid, &local, 1, &remote, 1, 0)));
+}
+
+static long vm_read(void)
+{
+	return vm_access(process_vm_readv);
+}
+
+static long vm_write(void)
+{
+	return vm_access(process_vm_writev);
+}
+
+static long vm_read_into(void)
+{
+	unsigned char *map = map_memory(opt.p2p, PAGE);
+	struct iovec local = { map, 8 };
+	uint64_t word = WORD;
+	struct iovec remote = { &word, 8 };
+	long ret = RESULT(process_vm_readv(getpid(), &local, 1, &remote, 1, 0));
+
+	return ret < 0 ? ret : touch(map);
+}
+
+static long trace(enum __ptrace_request request)
+{
+	unsigned char *map;
+	pid_t pid = start_victim(&map);
+	long ret;
+
+	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL))
+		return end_victim(pid, -errno);
+	waitpid(pid, NULL, 0);
+	errno = 0;
+	ret = ptrace(request, pid, map, NULL);
+	return end_victim(pid, errno ? -errno : (uint64_t)ret == WORD);
+}
+
+static long trace_peek(void)
+{
+	return trace(PTRACE_PEEKDATA);
+}
+
+static long trace_poke(void)
+{
+	return trace(PTRACE_POKEDATA);
+}
+
+static long proc_mem(bool write)
+{
+	unsigned char *map = map_word();
+	int fd = open("/proc/self/mem", O_RDWR);
+	uint64_t word = WORD;
+
+	return RESULT(write ? pwrite(fd, &word, 8, (uintptr_t)map) :
+			      pread(fd, &word, 8, (uintptr_t)map));
+}
+
+static long proc_mem_read(void)
+{
+	return proc_mem(false);
+}
+
+static long proc_mem_write(void)
+{
+	return proc_mem(true);
+}
+
+static long futex_wait(int operation)
+{
+	return RESULT(
+		syscall(SYS_futex, map_word(), operation, 0, NULL, NULL, 0));
+}
+
+static long futex_shared(void)
+{
+	return futex_wait(FUTEX_WAIT);
+}
+
+static long futex_private(void)
+{
+	return futex_wait(FUTEX_WAIT_PRIVATE);
+}
+
+/* The dump passes over what it must not touch, and the process ends as it would have. */
+static long dump_core(void)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+	int fd = open("/proc/self/coredump_filter", O_WRONLY);
+
+	if (chdir("/tmp") || setrlimit(RLIMIT_CORE, &limit) || fd < 0 ||
+	    write(fd, "0xff", 4) != 4)
+		return -errno;
+	map_word();
+	abort();
+}
+
+static const struct trial trials[] = {
+	{ "no-length", "map nothing", no_length, .expect = -EINVAL },
+	{ "too-long", "map a page more than there is", too_long,
+	  .expect = -ENOMEM },
+	{ "much-too-long", "map 64 TiB", much_too_long, .expect = -ENOMEM },
+	{ "one-byte", "map one byte and get a page", one_byte, .expect = PAGE },
+	{ "at-a-page", "map from the second page on", at_a_page,
+	  .expect = -EINVAL },
+	{ "at-the-end", "map the last page of all offsets", at_the_end,
+	  .expect = -EOVERFLOW },
+	{ "at-a-byte", "map from the second byte on", at_a_byte,
+	  .expect = -EINVAL },
+	{ "private", "map for oneself", private, .expect = -EINVAL },
+	{ "private-readable", "map for oneself to read", private_readable,
+	  .expect = -EINVAL },
+	{ "readable", "map to read what was opened to read", readable,
+	  .expect = 0 },
+	{ "writable-of-readable", "map to write what was opened to read",
+	  writable_of_readable, .expect = -EACCES },
+	{ "synchronous", "map with MAP_SYNC", synchronous,
+	  .expect = -EOPNOTSUPP },
+	{ "huge", "map with MAP_HUGETLB", huge, .expect = -EINVAL },
+	{ "executable", "map to execute", executable, .expect = -EPERM },
+	{ "read-it", "read the file", read_it, .expect = -EIO },
+	{ "write-it", "write the file", write_it, .expect = -EIO },
+	{ "holes", "unmap every other of 256 pages", holes,
+	  .expect = 128 * PAGE },
+	{ "exhaust", "map until there is no more", exhaust, .expect = -ENOMEM },
+	{ "without-rights", "touch after mprotect() with PROT_NONE",
+	  without_rights, .expect = KILLED(SIGSEGV) },
+	{ "rights-back", "touch after PROT_NONE and PROT_READ", rights_back,
+	  .expect = 1 },
+	{ "more-rights", "mprotect() to write what was opened to read",
+	  more_rights, .expect = -EACCES },
+	{ "grow", "touch what mremap() grew by", grow,
+	  .expect = KILLED(SIGBUS) },
+	{ "duplicate", "touch what mremap() from size 0 mapped", duplicate,
+	  .expect = KILLED(SIGBUS) },
+	{ "move", "touch what mremap() moved", move, .expect = 1 },
+	{ "advise-dontneed", "touch after MADV_DONTNEED", advise_dontneed,
+	  .expect = KILLED(SIGBUS) },
+	{ "advise-free", "MADV_FREE", advise_free, .expect = -EINVAL },
+	{ "advise-remove", "MADV_REMOVE", advise_remove,
+	  .expect = -EOPNOTSUPP },
+	{ "advise-pageout", "touch after MADV_PAGEOUT", advise_pageout,
+	  .expect = 1 },
+	{ "advise-populate", "MADV_POPULATE_WRITE", advise_populate,
+	  .expect = -ENOMEM },
+	{ "advise-collapse", "MADV_COLLAPSE", advise_collapse,
+	  .expect = -EINVAL },
+	{ "lock", "mlock()", lock, .expect = -EREMOTEIO },
+	{ "inherit", "fork(), the parent unmaps, the child goes on", inherit,
+	  .expect = 2 * PAGE },
+	{ "vm-read", "process_vm_readv() of another's", vm_read,
+	  .expect = -EFAULT },
+	{ "vm-write", "process_vm_writev() to another's", vm_write,
+	  .expect = -EFAULT },
+	{ "vm-read-into", "process_vm_readv() into it", vm_read_into,
+	  .expect = 1 },
+	{ "trace-peek", "PTRACE_PEEKDATA", trace_peek, .expect = -EIO },
+	{ "trace-poke", "PTRACE_POKEDATA", trace_poke, .expect = -EIO },
+	{ "proc-mem-read", "read through /proc/self/mem", proc_mem_read,
+	  .expect = -EIO },
+	{ "proc-mem-write", "write through /proc/self/mem", proc_mem_write,
+	  .expect = -EIO },
+	{ "futex-shared", "FUTEX_WAIT on a word in it", futex_shared,
+	  .expect = -EREMOTEIO },
+	{ "futex-private", "FUTEX_WAIT_PRIVATE on a word in it", futex_private,
+	  .expect = -EAGAIN },
+	{ "dump-core", "abort() with a core dump of everything", dump_core,
+	  .expect = KILLED(SIGABRT) },
+	{}
+};
+
+int main(int argc, char **argv)
+{
+	return run_trials(argc, argv, trials);
+}

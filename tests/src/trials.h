@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A table of trials of hostile user space: each runs in a process of its own, which may die of it, has a defined
+ * result, and leaves no P2P memory in use.
+ */
+#ifndef TRIALS_H
+#define TRIALS_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "data.h"
+#include "options.h"
+
+/* A trial that does not end in this time has failed. */
+#define TRIAL_SECONDS 60
+
+/* Results: a count or zero, -errno, or the signal that ended the process. */
+#define KILLED(signal) (-1000L - (signal))
+
+struct trial {
+	const char *name;
+	const char *what;
+	long (*run)(void);
+	long expect;
+	bool reach; /* EREMOTEIO instead if the drive cannot reach the memory */
+	bool differs; /* the stock kernel is different: */
+	long stock;
+};
+
+static struct trial_options {
+	const char *device;
+	const char *p2p;
+	const char *file;
+	const char *only;
+	bool stock;
+	bool unreachable;
+	bool list;
+} opt;
+
+/* System calls and library functions that set errno, as kernel functions return. */
+#define RESULT(call)                              \
+	({                                        \
+		long result_ = (long)(call);      \
+		result_ == -1 ? -errno : result_; \
+	})
+
+static inline const char *result_name(long result)
+{
+	static char text[32];
+
+	if (result == KILLED(SIGALRM))
+		return "no end";
+	if (result < 0 && strerrorname_np(-result))
+		return strerrorname_np(-result);
+	if (result < KILLED(0) && result > KILLED(NSIG))
+		snprintf(text, sizeof(text), "SIG%s",
+			 sigabbrev_np(KILLED(0) - result));
+	else
+		snprintf(text, sizeof(text), "%ld", result);
+	return text;
+}
+
+static inline long p2p_available(void)
+{
+	char path[256];
+	long bytes = 0;
+	FILE *file;
+
+	if (!opt.p2p)
+		return 0;
+	snprintf(path, sizeof(path), "%.*s/available",
+		 (int)(strrchr(opt.p2p, '/') - opt.p2p), opt.p2p);
+	file = fopen(path, "r");
+	if (!file || fscanf(file, "%ld", &bytes) != 1)
+		err(1, "%s", path);
+	fclose(file);
+	return bytes;
+}
+
+static inline long run_trial(const struct trial *trial)
+{
+	int status, fds[2];
+	long result;
+	pid_t pid;
+
+	if (pipe(fds))
+		err(1, "pipe");
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (!pid) {
+		alarm(TRIAL_SECONDS);
+		result = trial->run();
+		_exit(write(fds[1], &result, sizeof(result)) != sizeof(result));
+	}
+	close(fds[1]);
+	if (waitpid(pid, &status, 0) != pid)
+		err(1, "waitpid");
+	if (WIFSIGNALED(status))
+		result = KILLED(WTERMSIG(status));
+	else if (read(fds[0], &result, sizeof(result)) != sizeof(result))
+		errx(1, "%s ended with status %#x", trial->name, status);
+	close(fds[0]);
+	return result;
+}
+
+static inline long expected_result(const struct trial *trial)
+{
+	if (opt.unreachable && trial->reach)
+		return -EREMOTEIO;
+	return opt.stock && trial->differs ? trial->stock : trial->expect;
+}
+
+/* I/O of a process that is dead may take its time. */
+static inline bool given_back(long before)
+{
+	for (int i = 0; i < 500; i++) {
+		if (p2p_available() == before)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static inline void list_trials(const struct trial *trials)
+{
+	for (; trials->name; trials++) {
+		printf("%-24s %s: %s", trials->name, trials->what,
+		       result_name(trials->expect));
+		if (trials->differs)
+			printf(" (stock: %s)", result_name(trials->stock));
+		putchar('\n');
+	}
+}
+
+/* Run a table that ends with {}; what main() of such a program consists of. */
+static inline int run_trials(int argc, char **argv, const struct trial *trials)
+{
+	static const struct option_entry options[] = {
+		{ "device", "PATH", "block device, destroyed",
+		  .text = &opt.device },
+		{ "p2p", "PATH", "p2pmem/allocate of the provider",
+		  .text = &opt.p2p },
+		{ "file", "PATH", "file of a file system on the drive",
+		  .text = &opt.file },
+		{ "only", "NAME", "trial to run", .text = &opt.only },
+		{ "stock", NULL, "expect what the stock kernel does",
+		  .flag = &opt.stock },
+		{ "unreachable", NULL, "the drive cannot reach the memory",
+		  .flag = &opt.unreachable },
+		{ "list", NULL, "print the trials and their results, run none",
+		  .flag = &opt.list },
+		{}
+	};
+	int wrong = 0;
+
+	parse_options(argc, argv, "Usage: see --list for what is tried",
+		      options);
+	if (opt.list) {
+		list_trials(trials);
+		return 0;
+	}
+	setvbuf(stdout, NULL, _IONBF, 0);
+	for (; trials->name; trials++) {
+		long before = p2p_available();
+		long result;
+
+		if (opt.only && strcmp(opt.only, trials->name))
+			continue;
+		printf("%s: ", trials->name);
+		result = run_trial(trials);
+		printf("%s", result_name(result));
+		if (result != expected_result(trials)) {
+			printf(", expected %s: %s",
+			       result_name(expected_result(trials)),
+			       trials->what);
+			wrong++;
+		}
+		if (!given_back(before)) {
+			printf(", and %ld bytes of P2P memory are still in use",
+			       before - p2p_available());
+			wrong++;
+		}
+		putchar('\n');
+	}
+	return wrong ? 1 : 0;
+}
+
+#endif /* TRIALS_H */
