@@ -82,6 +82,18 @@ report: deps ## make the summary and plots of the last bench anew from its JSON
 check: stock patched ## static checks of scripts, patches and C files
 	scripts/check
 
+.PHONY: coccicheck
+coccicheck: tree ## the kernel's semantic patches over the files that the series touches
+	scripts/coccicheck
+
+.PHONY: test-mutants
+test-mutants: source initramfs ## break the patched kernel in each way of tests/mutants, see the tests find it
+	scripts/test-mutants
+
+.PHONY: versions
+versions: source initramfs ## apply, build and boot the series on every 6.12.y source of the archive
+	scripts/versions
+
 .PHONY: bisect
 bisect: source initramfs ## build and boot every step of the series by itself
 	scripts/bisect
