@@ -670,13 +670,14 @@ static void map_linear_page_test(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
 							  &iter));
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
-		page = blk_rq_dma_linear_next_page(&iter);
+		page = blk_rq_dma_linear_max_pages(&iter) &&
+		       blk_rq_dma_linear_next_page(&iter);
 		KUNIT_EXPECT_EQ_MSG(test, page, ranges[i].page, "range %u", i);
 		if (!page)
 			KUNIT_ASSERT_TRUE(test, blk_rq_dma_linear_next(&iter));
 		expect_vec(test, i, &ranges[i].vec, iter.addr, iter.len);
 	}
-	KUNIT_EXPECT_FALSE(test, blk_rq_dma_linear_next_page(&iter));
+	KUNIT_EXPECT_EQ(test, blk_rq_dma_linear_max_pages(&iter), 0);
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_linear_next(&iter));
 }
 

@@ -288,8 +288,20 @@ static __always_inline bool blk_rq_dma_linear_next(struct blk_dma_iter *iter)
 }
 
 /**
- * blk_rq_dma_linear_next_page - the next range, if it is just one page
+ * blk_rq_dma_linear_max_pages - how many single pages may come next
  * @iter: the iteration, of a request mapped as BLK_DMA_LINEAR
+ *
+ * Return: how often blk_rq_dma_linear_next_page() may be called at most.
+ */
+static __always_inline unsigned int
+blk_rq_dma_linear_max_pages(struct blk_dma_iter *iter)
+{
+	return iter->iter.done ? 0 : iter->iter.left / PAGE_SIZE;
+}
+
+/**
+ * blk_rq_dma_linear_next_page - the next range, if it is just one page
+ * @iter: the iteration, for which blk_rq_dma_linear_max_pages() allows it
  *
  * The quick way through memory of single pages, which scattered memory is of.
  *
@@ -301,8 +313,7 @@ blk_rq_dma_linear_next_page(struct blk_dma_iter *iter)
 {
 	const struct bio_vec *bv = iter->iter.bvec;
 
-	if (iter->iter.left < PAGE_SIZE || iter->iter.done ||
-	    bv->bv_len != PAGE_SIZE || bv->bv_offset)
+	if (bv->bv_len != PAGE_SIZE || bv->bv_offset)
 		return false;
 	iter->addr = page_to_phys(bv->bv_page) + iter->offset;
 	iter->len = PAGE_SIZE;

@@ -132,6 +132,7 @@ nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
 
 	if (PAGE_SIZE != NVME_CTRL_PAGE_SIZE)
 		return 0;
+	max = min(max, blk_rq_dma_linear_max_pages(iter));
 	while (i < max && blk_rq_dma_linear_next_page(iter))
 		prps[i++] = cpu_to_le64(iter->addr);
 	if (i)
@@ -216,8 +217,10 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 	dptr->prp2 = cpu_to_le64(iod->list_dma);
 
 	for (;;) {
-		i += nvme_write_range_prps(
-			&prps[i], NVME_PRPS_PER_PAGE - 1 - i, &addr, &len);
+		if (len > NVME_CTRL_PAGE_SIZE)
+			i += nvme_write_range_prps(&prps[i],
+						   NVME_PRPS_PER_PAGE - 1 - i,
+						   &addr, &len);
 		prps[i++] = cpu_to_le64(addr);
 		if (linear && len == NVME_CTRL_PAGE_SIZE &&
 		    !(addr & NVME_PAGE_MASK))
