@@ -292,11 +292,14 @@ static void *change_pages(void *argument)
 	return NULL;
 }
 
-/* Whole blocks, or nothing because the first page is none; EIO where a device refuses what is mixed. */
+/*
+ * Something, or nothing because the first page is none. The page cache gives what direct I/O stopped before, and can
+ * end anywhere in a page that goes meanwhile. EIO where a device refuses what is mixed, and on any kernel where a
+ * page goes between two bios of one class.
+ */
 static bool is_result(long ret)
 {
-	return (ret > 0 && ret % 512 == 0) || ret == -EFAULT ||
-	       (opt.stock && (ret == -EIO || !ret));
+	return ret > 0 || ret == -EFAULT || ret == -EIO || (opt.stock && !ret);
 }
 
 static long while_pages_change(long (*read)(unsigned char *map))
