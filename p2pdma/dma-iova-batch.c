@@ -46,6 +46,15 @@ static bool dma_iova_same_block(struct iommu_iotlb_range *range,
 		 DMA_IOVA_BLOCK_SHIFT);
 }
 
+static void dma_iova_batch_append(struct dma_iova_batch *batch,
+				  unsigned long start, unsigned long end)
+{
+	batch->ranges[batch->nr_ranges++] = (struct iommu_iotlb_range){
+		.start = start,
+		.end = end,
+	};
+}
+
 static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 					       unsigned long start,
 					       unsigned long end)
@@ -61,10 +70,31 @@ static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 			return;
 		}
 	}
-	batch->ranges[batch->nr_ranges++] = (struct iommu_iotlb_range){
-		.start = start,
-		.end = end,
-	};
+	dma_iova_batch_append(batch, start, end);
+}
+
+/*
+ * As dma_iova_batch_add(), of a range that is to be unmapped as a whole: joined
+ * only with its neighbours, as others may be mapped between it and the rest.
+ */
+static void dma_iova_batch_add_exact(struct dma_iova_batch *batch,
+				     unsigned long start, unsigned long end)
+{
+	unsigned int i = batch->nr_ranges;
+	struct iommu_iotlb_range *range;
+
+	while (i--) {
+		range = &batch->ranges[i];
+		if (range->end + 1 == start) {
+			range->end = end;
+			return;
+		}
+		if (end + 1 == range->start) {
+			range->start = start;
+			return;
+		}
+	}
+	dma_iova_batch_append(batch, start, end);
 }
 
 /* Whether @batch has room for another range of @domain. */
@@ -159,6 +189,7 @@ bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	size_t mask = iova_mask(&domain->iova_cookie->iovad);
 	bool in_slot = state->__size & DMA_IOVA_IN_SLOT;
+	unsigned long start, end;
 
 	/* A flush queue takes the IOVAs with it; bounce buffers cannot wait */
 	if (!domain->ops->iotlb_sync_ranges || !mapped_len ||
@@ -173,12 +204,21 @@ bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 		iommu_iotlb_gather_init(&batch->gather);
 		/* the driver is not to sync or to record ranges by itself */
 		batch->gather.queued = true;
+		batch->gather.by_ranges = true;
 		batch->domain = domain;
 	}
 	dma_iova_unmap_nosync(dev, domain, state->addr, mapped_len, dir, attrs,
 			      &batch->gather);
-	dma_iova_batch_add(batch, state->addr & ~mask,
-			   (state->addr + mapped_len - 1) | mask);
+	start = state->addr & ~mask;
+	end = (state->addr + mapped_len - 1) | mask;
+	if (!domain->unmaps_ranges)
+		dma_iova_batch_add(batch, start, end);
+	else if (in_slot)
+		dma_iova_batch_add_exact(batch,
+					 start & ~(DMA_IOVA_SLOT_SIZE - 1),
+					 end | (DMA_IOVA_SLOT_SIZE - 1));
+	else
+		dma_iova_batch_add_exact(batch, start, end);
 	state->__size |= DMA_IOVA_UNLINKED;
 	return !in_slot;
 }

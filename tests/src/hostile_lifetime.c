@@ -306,20 +306,19 @@ static long while_pages_change(long (*read)(unsigned char *map))
 {
 	unsigned char *map = map_memory(NULL, LENGTH);
 	pthread_t thread;
-	long full = 0, ret = 0;
+	long ret = 0;
 
 	fill_drive();
 	set_up_ring();
 	if (pthread_create(&thread, NULL, change_pages, map))
 		return -EAGAIN;
-	while (!atomic_load(&stop)) {
+	do {
 		ret = read(map);
-		full += ret == LENGTH;
-		if (!is_result(ret))
-			break;
-	}
+	} while (is_result(ret) && !atomic_load(&stop));
 	pthread_join(thread, NULL);
-	return is_result(ret) ? full > 0 : ret ?: -EBADMSG;
+	if (!is_result(ret))
+		return ret ?: -EBADMSG;
+	return read(map_memory(opt.p2p, LENGTH)) == LENGTH;
 }
 
 static long read_plain(unsigned char *map)

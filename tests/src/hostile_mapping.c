@@ -255,22 +255,26 @@ static long lock(void)
 static long inherit(void)
 {
 	unsigned char *map = map_word();
-	long before = p2p_available();
-	int status;
-	pid_t pid = fork();
+	long before = p2p_available(), while_child_has_it;
+	int status, unmapped[2];
+	char byte = 0;
+	pid_t pid;
 
+	if (pipe(unmapped))
+		return -errno;
+	pid = fork();
 	if (!pid) {
-		while (getppid() != 1 && p2p_available() == before &&
-		       !touch(map + PAGE))
-			usleep(1000);
-		_exit(touch(map) ? 0 : 1);
+		close(unmapped[1]);
+		_exit(read(unmapped[0], &byte, 1) == 1 && touch(map) ? 0 : 1);
 	}
-	*(volatile uint64_t *)(map + PAGE) = WORD;
 	munmap(map, 2 * PAGE);
-	if (p2p_available() != before)
-		return -EBADMSG;
+	while_child_has_it = p2p_available();
+	if (write(unmapped[1], &byte, 1) != 1)
+		return -errno;
 	waitpid(pid, &status, 0);
-	return status ? -EBADMSG : p2p_available() - before;
+	return status || while_child_has_it != before ?
+		       -EBADMSG :
+		       p2p_available() - before;
 }
 
 /* A child that has the word in P2P memory and waits for its end. */
