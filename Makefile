@@ -86,6 +86,10 @@ check: stock patched ## static checks of scripts, patches and C files
 coccicheck: tree ## the kernel's semantic patches over the files that the series touches
 	scripts/coccicheck
 
+.PHONY: arm64
+arm64: tree ## compile what the series touches for arm64, with the drivers of Arm's IOMMUs
+	scripts/compile-arm64
+
 .PHONY: test-mutants
 test-mutants: source initramfs ## break the patched kernel in each way of tests/mutants, see the tests find it
 	scripts/test-mutants
