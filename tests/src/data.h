@@ -70,9 +70,10 @@ static inline unsigned char *map_memory(const char *path, size_t length)
 		close(fd);
 		return map;
 	}
-	/* Backwards, or else successive pages would often be physical neighbours. */
-	for (size_t i = length & ~(PAGE - 1); i; i -= PAGE)
-		map[i - PAGE] = 0;
+	/* Every other page first, or else successive ones would often be physical neighbours. */
+	for (size_t first = 0; first <= PAGE; first += PAGE)
+		for (size_t i = first; i < length; i += 2 * PAGE)
+			map[i] = 0;
 	return map;
 }
 
