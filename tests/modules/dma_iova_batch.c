@@ -94,6 +94,37 @@ static void test_slot_place(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, NULL, 0, 0, 1));
 }
 
+/* The IOVAs of a transfer that ends by itself stay its slot's: nobody else is given them. */
+static void test_slot_kept(struct kunit *test)
+{
+	struct dma_iova_state in_slot, others[8];
+
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, &in_slot, &slots, 0,
+						  virt_to_phys(memory),
+						  PAGE_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &in_slot,
+					       virt_to_phys(memory), 0,
+					       PAGE_SIZE, DMA_TO_DEVICE, 0));
+	KUNIT_EXPECT_EQ(test, 0, dma_iova_sync(dev, &in_slot, 0, PAGE_SIZE));
+
+	/* What a processor frees it gives out next */
+	migrate_disable();
+	dma_iova_destroy(dev, &in_slot, PAGE_SIZE, DMA_TO_DEVICE, 0);
+	for (int i = 0; i < ARRAY_SIZE(others); i++)
+		dma_iova_try_alloc(dev, &others[i], virt_to_phys(memory),
+				   PAGE_SIZE);
+	migrate_enable();
+
+	for (int i = 0; i < ARRAY_SIZE(others); i++) {
+		u64 distance = others[i].addr - slots.addr;
+
+		KUNIT_ASSERT_TRUE(test, dma_use_iova(&others[i]));
+		KUNIT_EXPECT_GE(test, distance,
+				(u64)NR_SLOTS * DMA_IOVA_SLOT_SIZE);
+		dma_iova_free(dev, &others[i]);
+	}
+}
+
 /* What the driver of the IOMMU is asked to sync; @first is the argument that has it */
 struct watch {
 	struct kprobe probe;
@@ -295,6 +326,7 @@ static void test_unmap_batch(struct kunit *test)
 
 static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_slot_place),
+	KUNIT_CASE(test_slot_kept),
 	KUNIT_CASE(test_map_batch),
 	KUNIT_CASE(test_map_batch_fails),
 	KUNIT_CASE(test_unmap_batch),
