@@ -112,5 +112,5 @@ distclean: ## remove the kernel sources too
 
 .PHONY: help
 help: ## this list
-	sed -n 's/^\([a-z-]*\):.* ## /\1 /p' Makefile | \
+	sed -n 's/^\([a-z0-9-]*\):.* ## /\1 /p' Makefile | \
 		while read -r target purpose; do printf '%-12s %s\n' "$$target" "$$purpose"; done
