@@ -396,17 +396,6 @@ static noinline bool blk_dma_walk_data(struct request *req,
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 
-static noinline bool blk_dma_map_data(struct request *req,
-				      struct device *dma_dev,
-				      struct dma_iova_state *state,
-				      struct blk_dma_iter *iter,
-				      struct dma_iova_slots *slots,
-				      struct dma_iova_batch *batch)
-{
-	blk_data_iter_init(req, &iter->iter);
-	return blk_dma_start_mapped(req, dma_dev, state, iter, slots, batch);
-}
-
 /*
  * Most data is one vector within the queue's limits. Give that as the only range
  * without starting a walk.
@@ -433,6 +422,54 @@ static __always_inline bool blk_dma_only_range(struct request *req,
 	return true;
 }
 
+/*
+ * What blk_dma_only_range() gives, mapped in a slot. @iter is done but for the
+ * address.
+ */
+static bool blk_dma_link_only_range(struct request *req, struct device *dma_dev,
+				    struct dma_iova_state *state,
+				    struct blk_dma_iter *iter,
+				    struct dma_iova_batch *batch)
+{
+	size_t linked = 0;
+	int error;
+
+	error = dma_iova_link(dma_dev, state, iter->addr, 0, iter->len,
+			      rq_dma_dir(req), iter->attrs);
+	if (likely(!error)) {
+		linked = iter->len;
+		error = blk_dma_sync(req, dma_dev, state, linked, batch);
+	}
+	if (unlikely(error))
+		return blk_dma_unwind_iova(req, dma_dev, state, iter, linked,
+					   error);
+
+	iter->mode = BLK_DMA_IOVA;
+	iter->addr = state->addr;
+	iter->left = 0;
+	return true;
+}
+
+static noinline bool blk_dma_map_data(struct request *req,
+				      struct device *dma_dev,
+				      struct dma_iova_state *state,
+				      struct blk_dma_iter *iter,
+				      struct dma_iova_slots *slots,
+				      struct dma_iova_batch *batch)
+{
+	iter->offset = 0;
+	if (likely(!(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
+		   blk_dma_only_range(req, iter) &&
+		   blk_dma_can_use_iova(req, dma_dev, iter) &&
+		   dma_iova_try_slot(dma_dev, state, slots, req->tag,
+				     iter->addr, iter->len)))
+		return blk_dma_link_only_range(req, dma_dev, state, iter,
+					       batch);
+
+	blk_data_iter_init(req, &iter->iter);
+	return blk_dma_start_mapped(req, dma_dev, state, iter, slots, batch);
+}
+
 /* P2P memory that is not known to be reached by bus address. */
 static noinline bool blk_dma_start_other(struct request *req,
 					 struct device *dma_dev,
@@ -447,8 +484,8 @@ static noinline bool blk_dma_start_other(struct request *req,
 	if (!blk_dma_classify(req, dma_dev, iter, &linear))
 		return false;
 	if (!linear)
-		return blk_dma_start_mapped(req, dma_dev, state, iter, slots,
-					    batch);
+		return blk_dma_map_data(req, dma_dev, state, iter, slots,
+					batch);
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 

@@ -8,6 +8,7 @@
  * neighbours. Those within one block, as much as one page table of the smallest
  * pages maps, share an invalidation: a few descriptors for the hardware rather
  * than one for each transfer, and no translation outside of blocks is lost.
+ * Those that are neighbours, in slots, are unmapped as one before that.
  */
 #include <linux/dma-iova-batch.h>
 #include <linux/dma-map-ops.h>
@@ -19,22 +20,21 @@
 #define DMA_IOVA_BLOCK_SHIFT (PAGE_SHIFT + ilog2(PAGE_SIZE / sizeof(u64)))
 
 /**
- * dma_iova_can_batch - whether batches save a device IOTLB syncs
+ * dma_iova_can_batch - whether batches save a device work
  * @dev: device that will do the DMA
  *
  * The answer holds as long as a driver is bound to @dev. Batches are correct
  * where it is false, too.
  *
  * Context: any.
- * Return: true if @dev is behind an IOMMU that has to be synced and whose driver
- * syncs several ranges at once.
+ * Return: true if @dev is behind an IOMMU whose driver syncs several ranges at
+ * once, or in a domain with a flush queue, where batches save unmapping only.
  */
 bool dma_iova_can_batch(struct device *dev)
 {
 	return use_dma_iommu(dev) &&
-	       iommu_get_dma_domain(dev)->ops->iotlb_sync_ranges &&
-	       !(dma_iova_sync_is_idle(dev, false) &&
-		 dma_iova_sync_is_idle(dev, true));
+	       (iommu_get_dma_domain(dev)->ops->iotlb_sync_ranges ||
+		dma_iova_sync_is_idle(dev, true));
 }
 EXPORT_SYMBOL_GPL(dma_iova_can_batch);
 
@@ -74,27 +74,29 @@ static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 }
 
 /*
- * As dma_iova_batch_add(), of a range that is to be unmapped as a whole: joined
- * only with its neighbours, as others may be mapped between it and the rest.
+ * IOVAs that are unmapped as one: transfers of neighbouring slots often end
+ * together. What is left between two runs may be mapped for others.
  */
-static void dma_iova_batch_add_exact(struct dma_iova_batch *batch,
-				     unsigned long start, unsigned long end)
+static bool dma_iova_batch_extend_run(struct dma_iova_batch *batch,
+				      unsigned long start, unsigned long end)
 {
-	unsigned int i = batch->nr_ranges;
-	struct iommu_iotlb_range *range;
+	unsigned int i = batch->nr_runs;
+	struct iommu_iotlb_range *run;
 
 	while (i--) {
-		range = &batch->ranges[i];
-		if (range->end + 1 == start) {
-			range->end = end;
-			return;
+		run = &batch->runs[i];
+		if (run->end + 1 == start &&
+		    dma_iova_same_block(run, start, end)) {
+			run->end = end;
+			return true;
 		}
-		if (end + 1 == range->start) {
-			range->start = start;
-			return;
+		if (end + 1 == run->start &&
+		    dma_iova_same_block(run, start, end)) {
+			run->start = start;
+			return true;
 		}
 	}
-	dma_iova_batch_append(batch, start, end);
+	return false;
 }
 
 /* Whether @batch has room for another range of @domain. */
@@ -165,8 +167,57 @@ int dma_iova_batch_sync(struct dma_iova_batch *batch)
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_sync);
 
+/* Sync what is unmapped. Page tables that this emptied are freed after that. */
+static void dma_iova_batch_sync_ranges(struct dma_iova_batch *batch)
+{
+	struct iommu_domain *domain = batch->domain;
+
+	if (batch->queued)
+		iommu_dma_flush_later(domain->iova_cookie,
+				      &batch->gather.freelist);
+	else
+		domain->ops->iotlb_sync_ranges(domain, &batch->gather,
+					       batch->ranges, batch->nr_ranges);
+	batch->nr_ranges = 0;
+}
+
+static void dma_iova_batch_unmap_runs(struct dma_iova_batch *batch)
+{
+	struct iommu_iotlb_range *run = batch->runs;
+	size_t size;
+
+	for (; batch->nr_runs; batch->nr_runs--, run++) {
+		size = run->end - run->start + 1;
+		WARN_ON(iommu_unmap_fast(batch->domain, run->start, size,
+					 &batch->gather) != size);
+		if (batch->queued)
+			continue;
+		dma_iova_batch_add(batch, run->start, run->end);
+		if (unlikely(batch->nr_ranges == DMA_IOVA_BATCH_RANGES))
+			dma_iova_batch_sync_ranges(batch);
+	}
+}
+
+/* Start to unmap in @domain. Return: false if that is not for batches. */
+static noinline bool dma_iova_batch_start_unlink(struct dma_iova_batch *batch,
+						 struct iommu_domain *domain)
+{
+	bool queued = READ_ONCE(domain->iova_cookie->fq_domain);
+
+	dma_iova_batch_sync_unlinked(batch);
+	if (!queued && !domain->ops->iotlb_sync_ranges)
+		return false;
+
+	iommu_iotlb_gather_init(&batch->gather);
+	/* the driver is not to sync or to record ranges by itself */
+	batch->gather.queued = true;
+	batch->queued = queued;
+	batch->domain = domain;
+	return true;
+}
+
 /**
- * dma_iova_batch_unlink - unmap a range and leave the sync to a batch
+ * dma_iova_batch_unlink - leave unmapping of a range and the sync to a batch
  * @batch: the batch, for unmapping
  * @dev: device the range was allocated for
  * @state: the range, the caller's until after dma_iova_batch_sync_unlinked()
@@ -179,7 +230,7 @@ EXPORT_SYMBOL_GPL(dma_iova_batch_sync);
  *
  * Context: any.
  * Return: true if the IOVAs are still allocated: give @state to
- * dma_iova_destroy() after dma_iova_batch_sync_unlinked(). False if they went
+ * dma_iova_destroy() after dma_iova_batch_sync_unlinked(). False if they go
  * back to a slot or are freed; then that may be left out.
  */
 bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
@@ -188,39 +239,30 @@ bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	size_t mask = iova_mask(&domain->iova_cookie->iovad);
-	bool in_slot = state->__size & DMA_IOVA_IN_SLOT;
-	unsigned long start, end;
+	unsigned long start = state->addr & ~mask;
+	unsigned long end = (state->addr + mapped_len - 1) | mask;
+	u64 flags = state->__size;
 
 	/* A flush queue takes the IOVAs with it; bounce buffers cannot wait */
-	if (!domain->ops->iotlb_sync_ranges || !mapped_len ||
-	    (state->__size & DMA_IOVA_USE_SWIOTLB) ||
-	    (!in_slot && READ_ONCE(domain->iova_cookie->fq_domain))) {
+	if (unlikely(!mapped_len || (flags & DMA_IOVA_USE_SWIOTLB)) ||
+	    (unlikely(batch->domain != domain) &&
+	     !dma_iova_batch_start_unlink(batch, domain)) ||
+	    batch->queued != !!(flags & DMA_IOVA_QUEUED)) {
 		dma_iova_destroy(dev, state, mapped_len, dir, attrs);
 		return false;
 	}
 
-	if (unlikely(!dma_iova_batch_takes(batch, domain))) {
-		dma_iova_batch_sync_unlinked(batch);
-		iommu_iotlb_gather_init(&batch->gather);
-		/* the driver is not to sync or to record ranges by itself */
-		batch->gather.queued = true;
-		batch->gather.by_ranges = true;
-		batch->domain = domain;
-	}
-	dma_iova_unmap_nosync(dev, domain, state->addr, mapped_len, dir, attrs,
-			      &batch->gather);
-	start = state->addr & ~mask;
-	end = (state->addr + mapped_len - 1) | mask;
-	if (!domain->unmaps_ranges)
-		dma_iova_batch_add(batch, start, end);
-	else if (in_slot)
-		dma_iova_batch_add_exact(batch,
-					 start & ~(DMA_IOVA_SLOT_SIZE - 1),
-					 end | (DMA_IOVA_SLOT_SIZE - 1));
-	else
-		dma_iova_batch_add_exact(batch, start, end);
+	dma_iova_to_cpu(dev, domain, state->addr, mapped_len, dir, attrs);
 	state->__size |= DMA_IOVA_UNLINKED;
-	return !in_slot;
+	if (!dma_iova_batch_extend_run(batch, start, end)) {
+		if (unlikely(batch->nr_runs == DMA_IOVA_BATCH_RUNS))
+			dma_iova_batch_unmap_runs(batch);
+		batch->runs[batch->nr_runs++] = (struct iommu_iotlb_range){
+			.start = start,
+			.end = end,
+		};
+	}
+	return !(flags & DMA_IOVA_IN_SLOT);
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
 
@@ -228,18 +270,17 @@ EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
  * dma_iova_batch_sync_unlinked - cut the device off from what was unlinked
  * @batch: the batch, for unmapping; empty afterwards
  *
- * Page tables that unmapping has emptied are freed after that.
+ * Page tables that unmapping has emptied are freed after that. In a domain with
+ * a flush queue the device is cut off at its next flush.
  *
  * Context: any.
  */
 void dma_iova_batch_sync_unlinked(struct dma_iova_batch *batch)
 {
-	struct iommu_domain *domain = batch->domain;
-
-	if (!domain)
+	if (!batch->domain)
 		return;
-	domain->ops->iotlb_sync_ranges(domain, &batch->gather, batch->ranges,
-				       batch->nr_ranges);
+	dma_iova_batch_unmap_runs(batch);
+	dma_iova_batch_sync_ranges(batch);
 	dma_iova_batch_init(batch);
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_sync_unlinked);

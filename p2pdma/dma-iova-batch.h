@@ -10,20 +10,27 @@
 
 /* Blocks of IOVAs that one sync covers; with another one, a batch syncs early. */
 #define DMA_IOVA_BATCH_RANGES 16
+/* Runs of IOVAs that wait to be unmapped as one; another one has them unmapped. */
+#define DMA_IOVA_BATCH_RUNS 8
 
 /**
  * struct dma_iova_batch - transfers that wait for one IOTLB sync
  *
  * On the stack of whoever maps or unmaps several transfers, and for one of the
  * two. Not shared between CPUs. All fields are private.
+ *
+ * The batch owns the runs until they are unmapped: nobody else maps there.
  */
 struct dma_iova_batch {
 	/* private: */
 	struct iommu_domain *domain; /* of all ranges; borrowed */
 	unsigned int nr_ranges;
+	unsigned int nr_runs;
+	bool queued; /* a flush queue syncs later; unmapping */
 	int error; /* of an earlier sync of this batch; negative errno */
 	struct iommu_iotlb_gather gather; /* page tables to free; unmapping */
 	struct iommu_iotlb_range ranges[DMA_IOVA_BATCH_RANGES];
+	struct iommu_iotlb_range runs[DMA_IOVA_BATCH_RUNS]; /* still mapped */
 };
 
 /**
@@ -36,6 +43,7 @@ static inline void dma_iova_batch_init(struct dma_iova_batch *batch)
 {
 	batch->domain = NULL;
 	batch->nr_ranges = 0;
+	batch->nr_runs = 0;
 	batch->error = 0;
 }
 

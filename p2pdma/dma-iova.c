@@ -94,17 +94,29 @@ void dma_iova_free(struct device *dev, struct dma_iova_state *state)
 }
 EXPORT_SYMBOL_GPL(dma_iova_free);
 
+/* Bytes of IOVAs that @nr slots take, and *@small of them for the small ones. */
+static u64 dma_iova_slots_size(struct iova_domain *iovad, unsigned int nr,
+			       bool in_turns, u64 *small)
+{
+	u64 granules = (u64)nr << iova_shift(iovad);
+
+	if (in_turns)
+		return *small = granules * DMA_IOVA_SLOT_TURNS;
+	*small = ALIGN(granules, DMA_IOVA_SLOT_SIZE);
+	return *small + ((u64)nr << DMA_IOVA_SLOT_SHIFT);
+}
+
 /**
  * dma_iova_alloc_slots - allocate IOVAs to keep for many transfers
  * @dev: device that will do the DMA
  * @slots: filled in; owned by the caller until dma_iova_free_slots()
  * @nr: how many
  *
- * They save an allocation for each transfer, where IOVAs can be used again at
- * once: not in a domain with a flush queue. They come from above 4 GiB, so as to
- * leave what is below to devices that reach no further, and from below 512 GiB,
- * which three levels of page tables map. So @dev has to cope with addresses of
- * 39 bits, as it does without an IOMMU.
+ * They save an allocation for each transfer. In a domain with a flush queue they
+ * are for transfers of one granule only, which take turns to use several. They
+ * come from above 4 GiB, so as to leave what is below to devices that reach no
+ * further, and from below 512 GiB, which three levels of page tables map. So
+ * @dev has to cope with addresses of 39 bits, as it does without an IOMMU.
  *
  * Context: may sleep.
  * @slots->nr is 0 if there are none to be had, which is no error.
@@ -115,9 +127,10 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 	struct iommu_domain *domain;
 	struct iova_domain *iovad;
 	struct iova *iova;
-	u64 limit;
+	u64 limit, size, small;
+	bool in_turns;
 
-	slots->nr = 0;
+	*slots = (struct dma_iova_slots){};
 	if (!use_dma_iommu(dev))
 		return;
 
@@ -127,21 +140,30 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 	limit = min3(limit, DMA_BIT_MASK(39), (u64)ULONG_MAX);
 	if (domain->geometry.force_aperture)
 		limit = min_t(u64, limit, domain->geometry.aperture_end);
-	if (READ_ONCE(domain->iova_cookie->fq_domain) ||
-	    iommu_dma_attach_deferred(dev, domain) ||
+	if (iommu_dma_attach_deferred(dev, domain) ||
 	    iovad->granule > DMA_IOVA_SLOT_SIZE)
 		return;
 
-	iova = alloc_iova(iovad, (u64)nr << (DMA_IOVA_SLOT_SHIFT -
-					     iova_shift(iovad)),
+	in_turns = READ_ONCE(domain->iova_cookie->fq_domain);
+	if (in_turns)
+		slots->turns = kvcalloc(nr, sizeof(*slots->turns), GFP_KERNEL);
+	if (in_turns && !slots->turns)
+		return;
+	size = dma_iova_slots_size(iovad, nr, in_turns, &small);
+	iova = alloc_iova(iovad, size >> iova_shift(iovad),
 			  limit >> iova_shift(iovad), true);
 	if (!iova)
+		goto free_turns;
+	slots->small = iova_dma_addr(iovad, iova);
+	slots->large = slots->small + small;
+	slots->nr = nr;
+	if (slots->small > DMA_BIT_MASK(32))
 		return;
-	slots->addr = iova_dma_addr(iovad, iova);
-	if (slots->addr <= DMA_BIT_MASK(32))
-		__free_iova(iovad, iova);
-	else
-		slots->nr = nr;
+
+	__free_iova(iovad, iova);
+free_turns:
+	kvfree(slots->turns);
+	*slots = (struct dma_iova_slots){};
 }
 EXPORT_SYMBOL_GPL(dma_iova_alloc_slots);
 
@@ -154,15 +176,66 @@ EXPORT_SYMBOL_GPL(dma_iova_alloc_slots);
  */
 void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
 {
-	struct iova_domain *iovad;
+	struct iommu_dma_cookie *cookie;
 
 	if (!slots->nr)
 		return;
-	iovad = &iommu_get_dma_domain(dev)->iova_cookie->iovad;
-	free_iova(iovad, iova_pfn(iovad, slots->addr));
-	slots->nr = 0;
+	cookie = iommu_get_dma_domain(dev)->iova_cookie;
+	if (slots->turns)
+		fq_flush_iotlb(cookie);
+	free_iova(&cookie->iovad, iova_pfn(&cookie->iovad, slots->small));
+	kvfree(slots->turns);
+	*slots = (struct dma_iova_slots){};
 }
 EXPORT_SYMBOL_GPL(dma_iova_free_slots);
+
+/*
+ * The number of flushes after which nothing is in the IOTLB that is unmapped by
+ * now: one to come, as one that has started may be past it.
+ */
+static u64 dma_iova_next_flush(struct iommu_dma_cookie *cookie)
+{
+	/* Unmapped before the counter is read */
+	smp_mb();
+	return atomic64_read(&cookie->fq_flush_start_cnt) + 1;
+}
+
+static u64 dma_iova_flushed(struct iommu_dma_cookie *cookie)
+{
+	return atomic64_read(&cookie->fq_flush_finish_cnt);
+}
+
+/*
+ * Whether one of the slot's granules is in no IOTLB; then it is the last used.
+ * What used the slot before is unmapped by now. As often as a flush queue would
+ * be full, flush the IOTLB for the next turn.
+ *
+ * @slots->turn and @slots->taken are hints, which whoever uses another slot may
+ * change meanwhile.
+ */
+static bool dma_iova_take_turn(struct iommu_dma_cookie *cookie,
+			       struct dma_iova_slots *slots, unsigned int index)
+{
+	struct dma_iova_slot_turns *turns = &slots->turns[index];
+	unsigned int turn = READ_ONCE(slots->turn);
+	unsigned int taken = READ_ONCE(slots->taken) + 1;
+
+	turns->flush[turns->last] = dma_iova_next_flush(cookie);
+	if (unlikely(turns->flush[turn] > dma_iova_flushed(cookie))) {
+		turn = turn + 1 < DMA_IOVA_SLOT_TURNS ? turn + 1 : 0;
+		if (turns->flush[turn] > dma_iova_flushed(cookie) &&
+		    taken >= cookie->options.fq_size) {
+			fq_flush_iotlb(cookie);
+			taken = 0;
+		}
+		WRITE_ONCE(slots->turn, turn);
+	}
+	WRITE_ONCE(slots->taken, taken);
+	if (turns->flush[turn] > dma_iova_flushed(cookie))
+		return false;
+	turns->last = turn;
+	return true;
+}
 
 /**
  * dma_iova_try_slot - use a slot for a transfer
@@ -174,8 +247,9 @@ EXPORT_SYMBOL_GPL(dma_iova_free_slots);
  * @size: as for dma_iova_try_alloc()
  *
  * The IOVAs go back to the slot when they are freed or destroyed, which syncs
- * the IOTLB before it returns; or by dma_iova_batch_unlink(): then no transfer
- * may use the slot until the batch is synced.
+ * the IOTLB before it returns, unless there is a flush queue; or by
+ * dma_iova_batch_unlink(): then no transfer may use the slot until the batch is
+ * synced.
  *
  * Context: any.
  * Return: true if @state holds a range, as after dma_iova_try_alloc(). False if
@@ -186,27 +260,41 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		       phys_addr_t phys, size_t size)
 {
 	struct iommu_dma_cookie *cookie;
+	struct iova_domain *iovad;
+	u64 granule = index, flags = DMA_IOVA_IN_SLOT;
 	size_t pad, colour;
 
 	if (!slots || index >= slots->nr)
 		return false;
 
 	cookie = iommu_get_dma_domain(dev)->iova_cookie;
-	if (READ_ONCE(cookie->fq_domain))
+	iovad = &cookie->iovad;
+	pad = iova_offset(iovad, phys);
+	if (slots->turns) {
+		if (size + pad > iovad->granule ||
+		    !dma_iova_take_turn(cookie, slots, index))
+			return false;
+		granule += slots->turns[index].last * slots->nr;
+		flags |= DMA_IOVA_QUEUED;
+	} else if (unlikely(READ_ONCE(cookie->fq_domain))) {
 		return false;
-
-	/* Small transfers start in different granules, for the IOTLB's sets */
-	pad = iova_offset(&cookie->iovad, phys);
-	colour = (index << iova_shift(&cookie->iovad)) &
-		 (DMA_IOVA_SLOT_SIZE - 1);
-	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
-		colour = 0;
+	}
 	if (size + pad > DMA_IOVA_SLOT_SIZE)
 		return false;
 
-	state->addr = slots->addr + pad + colour +
-		      ((dma_addr_t)index << DMA_IOVA_SLOT_SHIFT);
-	state->__size = size | DMA_IOVA_IN_SLOT;
+	state->__size = size | flags;
+	if (size + pad <= iovad->granule) {
+		state->addr = slots->small + pad +
+			      (granule << iova_shift(iovad));
+		return true;
+	}
+
+	/* Short transfers start in different granules, for the IOTLB's sets */
+	colour = (index << iova_shift(iovad)) & (DMA_IOVA_SLOT_SIZE - 1);
+	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
+		colour = 0;
+	state->addr = slots->large + pad + colour +
+		      ((u64)index << DMA_IOVA_SLOT_SHIFT);
 	return true;
 }
 EXPORT_SYMBOL_GPL(dma_iova_try_slot);
@@ -369,12 +457,16 @@ static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 
 	iommu_iotlb_gather_init(&gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */
-	gather.queued = free && !(free->__size & DMA_IOVA_IN_SLOT) &&
-			READ_ONCE(domain->iova_cookie->fq_domain);
+	if (free)
+		gather.queued = (free->__size & DMA_IOVA_IN_SLOT) ?
+					free->__size & DMA_IOVA_QUEUED :
+					READ_ONCE(domain->iova_cookie->fq_domain);
 
 	dma_iova_unmap_nosync(dev, domain, addr, size, dir, attrs, &gather);
 	if (!gather.queued)
 		iommu_iotlb_sync(domain, &gather);
+	else if (free->__size & DMA_IOVA_QUEUED)
+		iommu_dma_flush_later(domain->iova_cookie, &gather.freelist);
 	if (free)
 		dma_iova_free_range(domain, free, &gather);
 }

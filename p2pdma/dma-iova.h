@@ -23,27 +23,55 @@ struct device;
 /*
  * In dma_iova_state.__size: some of the range is in bounce buffers; the range is
  * a slot of struct dma_iova_slots and not freed after the transfer; it is
- * unmapped already, in a batch.
+ * unmapped already, in a batch; the slot is not used again before the flush
+ * queue's next flush.
  */
 #define DMA_IOVA_USE_SWIOTLB BIT_ULL(63)
 #define DMA_IOVA_IN_SLOT BIT_ULL(62)
 #define DMA_IOVA_UNLINKED BIT_ULL(61)
+#define DMA_IOVA_QUEUED BIT_ULL(60)
 
 /* Bytes of IOVAs in a slot. */
 #define DMA_IOVA_SLOT_SHIFT 17
 #define DMA_IOVA_SLOT_SIZE BIT(DMA_IOVA_SLOT_SHIFT)
 
+/* Granules that a slot uses in turns, in a domain with a flush queue. */
+#define DMA_IOVA_SLOT_TURNS 15
+
+/**
+ * struct dma_iova_slot_turns - the granules of a slot that wait for a flush
+ * @flush: number of flushes after which each may be used again
+ * @last: the one that was used last
+ *
+ * Owned by whoever uses the slot.
+ */
+struct dma_iova_slot_turns {
+	u64 flush[DMA_IOVA_SLOT_TURNS];
+	u64 last;
+};
+
 /**
  * struct dma_iova_slots - IOVAs kept for transfers that come again and again
- * @addr: DMA address of the first slot; DMA_IOVA_SLOT_SIZE bytes each
+ * @small: DMA address of the first slot's granule. Those of all slots follow
+ *	each other, so that what travels together is unmapped at once
+ * @large: DMA address of the first slot of DMA_IOVA_SLOT_SIZE bytes, for what
+ *	takes more than a granule. None with @turns
  * @nr: slots; 0 if there are none
+ * @turns: one for each slot, owned; NULL in a domain without a flush queue
+ * @turn: the turn that slots take next; @small has @nr granules for each
+ * @taken: slots asked for since a flush, about
  *
  * Owned by the driver. At any time at most one transfer uses a slot; a request's
  * tag makes a good index.
  */
 struct dma_iova_slots {
-	dma_addr_t addr;
+	dma_addr_t small;
+	dma_addr_t large;
 	unsigned int nr;
+	/* private: */
+	struct dma_iova_slot_turns *turns;
+	unsigned int turn;
+	unsigned int taken;
 };
 
 /**
@@ -68,7 +96,7 @@ struct dma_iova_state {
 static inline size_t dma_iova_size(struct dma_iova_state *state)
 {
 	return state->__size & ~(DMA_IOVA_USE_SWIOTLB | DMA_IOVA_IN_SLOT |
-				 DMA_IOVA_UNLINKED);
+				 DMA_IOVA_UNLINKED | DMA_IOVA_QUEUED);
 }
 
 #ifdef CONFIG_IOMMU_DMA

@@ -4,6 +4,7 @@
  * with a real PCI device behind an IOMMU whose driver is watched.
  */
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/dma-iova-batch.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
@@ -57,6 +58,29 @@ static size_t granule(void)
 	return 1UL << __ffs(domain->pgsize_bitmap);
 }
 
+/* In a domain with a flush queue, slots are for one granule each, in turns. */
+static void skip_in_turns(struct kunit *test)
+{
+	if (slots.turns)
+		kunit_skip(test, "this domain has a flush queue");
+}
+
+static void expect_place(struct kunit *test, struct dma_iova_state *state,
+			 unsigned int index, size_t pad, size_t size)
+{
+	dma_addr_t first = slots.large + index * DMA_IOVA_SLOT_SIZE;
+
+	KUNIT_EXPECT_EQ(test, size, dma_iova_size(state));
+	if (pad + size <= granule()) {
+		KUNIT_EXPECT_EQ(test, state->addr,
+				slots.small + index * granule() + pad);
+		return;
+	}
+	KUNIT_EXPECT_EQ(test, pad, state->addr % granule());
+	KUNIT_EXPECT_GE(test, state->addr, first);
+	KUNIT_EXPECT_LE(test, state->addr + size, first + DMA_IOVA_SLOT_SIZE);
+}
+
 /* A slot holds what fits it, granule for granule, and nothing beyond it. */
 static void test_slot_place(struct kunit *test)
 {
@@ -69,25 +93,22 @@ static void test_slot_place(struct kunit *test)
 	};
 	struct dma_iova_state state;
 
+	skip_in_turns(test);
+	KUNIT_EXPECT_GE(test, slots.large,
+			slots.small + NR_SLOTS * granule());
 	for (int i = 0; i < ARRAY_SIZE(indexes) * ARRAY_SIZE(pads) *
 			ARRAY_SIZE(sizes); i++) {
 		unsigned int index = indexes[i % ARRAY_SIZE(indexes)];
 		size_t pad = pads[i / ARRAY_SIZE(indexes) % ARRAY_SIZE(pads)];
 		size_t size = sizes[i / ARRAY_SIZE(indexes) / ARRAY_SIZE(pads)];
-		dma_addr_t first = slots.addr + index * DMA_IOVA_SLOT_SIZE;
 		bool fits = pad + size <= DMA_IOVA_SLOT_SIZE;
 
 		KUNIT_ASSERT_EQ(test, fits,
 				dma_iova_try_slot(dev, &state, &slots, index,
 						  virt_to_phys(memory) + pad,
 						  size));
-		if (!fits)
-			continue;
-		KUNIT_EXPECT_EQ(test, size, dma_iova_size(&state));
-		KUNIT_EXPECT_EQ(test, pad, state.addr % granule());
-		KUNIT_EXPECT_GE(test, state.addr, first);
-		KUNIT_EXPECT_LE(test, state.addr + size,
-				first + DMA_IOVA_SLOT_SIZE);
+		if (fits)
+			expect_place(test, &state, index, pad, size);
 	}
 	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, &slots,
 						   NR_SLOTS, 0, 1));
@@ -102,6 +123,27 @@ static int count_freed(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
+/* One granule in slot @index, another one of memory each time. */
+static void link_granule(struct kunit *test, struct dma_iova_state *state,
+			 unsigned int index)
+{
+	static unsigned int times;
+	phys_addr_t phys = virt_to_phys(memory) +
+			   times++ * granule() % DMA_IOVA_SLOT_SIZE;
+
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, state, &slots, index,
+						  phys, granule()));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, state, phys, 0, granule(),
+					       DMA_TO_DEVICE, 0));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, state, 0, granule()));
+	KUNIT_EXPECT_EQ(test, phys, iommu_iova_to_phys(domain, state->addr));
+}
+
+static void destroy_granule(struct dma_iova_state *state)
+{
+	dma_iova_destroy(dev, state, granule(), DMA_TO_DEVICE, 0);
+}
+
 /* The IOVAs of a transfer that ends by itself stay its slot's. */
 static void test_slot_kept(struct kunit *test)
 {
@@ -111,18 +153,161 @@ static void test_slot_kept(struct kunit *test)
 	};
 	struct dma_iova_state state;
 
-	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, &state, &slots, 0,
-						  virt_to_phys(memory),
-						  PAGE_SIZE));
-	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &state,
-					       virt_to_phys(memory), 0,
-					       PAGE_SIZE, DMA_TO_DEVICE, 0));
-	KUNIT_EXPECT_EQ(test, 0, dma_iova_sync(dev, &state, 0, PAGE_SIZE));
+	link_granule(test, &state, 0);
 
 	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&probe));
-	dma_iova_destroy(dev, &state, PAGE_SIZE, DMA_TO_DEVICE, 0);
+	destroy_granule(&state);
 	unregister_kprobe(&probe);
 	KUNIT_EXPECT_EQ(test, 0, nr_freed);
+}
+
+/* Flushes of the whole IOTLB, that have begun and that have ended */
+static atomic_t begun, ended;
+
+static int flush_begins(struct kretprobe_instance *call, struct pt_regs *regs)
+{
+	atomic_inc(&begun);
+	return 0;
+}
+
+static int flush_ends(struct kretprobe_instance *call, struct pt_regs *regs)
+{
+	atomic_inc(&ended);
+	return 0;
+}
+
+static struct kretprobe flushes = {
+	.kp.symbol_name = "fq_flush_iotlb",
+	.entry_handler = flush_begins,
+	.handler = flush_ends,
+	.maxactive = 64,
+};
+
+static void stop_watching_flushes(void *unused)
+{
+	unregister_kretprobe(&flushes);
+}
+
+static void watch_flushes(struct kunit *test)
+{
+	if (!slots.turns)
+		kunit_skip(test, "this domain has no flush queue");
+	memset(&flushes.kp.flags, 0, sizeof(flushes.kp.flags));
+	flushes.kp.addr = NULL;
+	KUNIT_ASSERT_EQ(test, 0, register_kretprobe(&flushes));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, stop_watching_flushes,
+						  NULL));
+}
+
+/* A granule is used again only after a flush that began when it was unmapped. */
+static void test_turns(struct kunit *test)
+{
+	int free_after[DMA_IOVA_SLOT_TURNS];
+	struct dma_iova_state state;
+	unsigned int turn, taken = 0, refused = 0;
+
+	watch_flushes(test);
+	for (int i = 0; i < DMA_IOVA_SLOT_TURNS; i++)
+		free_after[i] = -1;
+	for (int i = 0; i < 4096; i++) {
+		if (!dma_iova_try_slot(dev, &state, &slots, 1,
+				       virt_to_phys(memory), granule())) {
+			refused++;
+			continue;
+		}
+		taken++;
+		turn = (state.addr - slots.small) / granule() / NR_SLOTS;
+		KUNIT_ASSERT_LT(test, turn, DMA_IOVA_SLOT_TURNS);
+		KUNIT_ASSERT_EQ(test, state.addr,
+				slots.small +
+					(turn * NR_SLOTS + 1) * granule());
+		KUNIT_ASSERT_GT(test, atomic_read(&ended), free_after[turn]);
+		KUNIT_ASSERT_EQ(test, 0,
+				dma_iova_link(dev, &state, virt_to_phys(memory),
+					      0, granule(), DMA_TO_DEVICE, 0));
+		destroy_granule(&state);
+		free_after[turn] = atomic_read(&begun);
+	}
+	KUNIT_EXPECT_GE(test, taken, 4096 / 256 * DMA_IOVA_SLOT_TURNS);
+	KUNIT_EXPECT_GT(test, refused, 0);
+	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, &slots, 2,
+						   virt_to_phys(memory),
+						   granule() + 1));
+}
+
+static void expect_flush(struct kunit *test, int before)
+{
+	for (int i = 0; i < 100 && atomic_read(&begun) == before; i++)
+		msleep(10);
+	KUNIT_EXPECT_GT(test, atomic_read(&begun), before);
+}
+
+/* What is unmapped is flushed before long, though nothing asks for a slot. */
+static void test_turns_end(struct kunit *test)
+{
+	struct dma_iova_batch batch;
+	struct dma_iova_state state;
+	int before;
+
+	watch_flushes(test);
+	link_granule(test, &state, 3);
+	before = atomic_read(&begun);
+	destroy_granule(&state);
+	expect_flush(test, before);
+
+	link_granule(test, &state, 3);
+	before = atomic_read(&begun);
+	dma_iova_batch_init(&batch);
+	KUNIT_EXPECT_FALSE(test, dma_iova_batch_unlink(&batch, dev, &state,
+						       granule(),
+						       DMA_TO_DEVICE, 0));
+	dma_iova_batch_sync_unlinked(&batch);
+	KUNIT_EXPECT_EQ(test, 0, iommu_iova_to_phys(domain, state.addr));
+	expect_flush(test, before);
+}
+
+static unsigned int nr_unmapped;
+
+static int count_unmapped(struct kprobe *probe, struct pt_regs *regs)
+{
+	nr_unmapped++;
+	return 0;
+}
+
+/* Neighbours are unmapped as one, and nothing that lies between others. */
+static void test_unmap_runs(struct kunit *test)
+{
+	static const unsigned int order[] = { 0, 5, 2, 4, 6, 15, 10, 14 };
+	static const unsigned int runs = 5;
+	struct kprobe probe = {
+		.symbol_name = "iommu_unmap_fast",
+		.pre_handler = count_unmapped,
+	};
+	struct dma_iova_state states[16];
+	struct dma_iova_batch batch;
+	unsigned long unlinked = 0;
+
+	for (int i = 0; i < ARRAY_SIZE(states); i++)
+		link_granule(test, &states[i], i);
+	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&probe));
+	dma_iova_batch_init(&batch);
+	for (int i = 0; i < ARRAY_SIZE(order); i++) {
+		unlinked |= BIT(order[i]);
+		dma_iova_batch_unlink(&batch, dev, &states[order[i]], granule(),
+				      DMA_TO_DEVICE, 0);
+	}
+	dma_iova_batch_sync_unlinked(&batch);
+	unregister_kprobe(&probe);
+	if (!slots.turns)
+		KUNIT_EXPECT_EQ(test, runs, nr_unmapped);
+	for (int i = 0; i < ARRAY_SIZE(states); i++) {
+		bool mapped = iommu_iova_to_phys(domain, states[i].addr);
+
+		KUNIT_EXPECT_EQ(test, mapped, !(unlinked & BIT(i)));
+		if (mapped)
+			destroy_granule(&states[i]);
+	}
 }
 
 /* What the driver of the IOMMU is asked to sync; @first is the argument that has it */
@@ -187,6 +372,7 @@ static struct transfer *link_transfers(struct kunit *test)
 	phys_addr_t phys = virt_to_phys(memory) + granule() - 256;
 
 	KUNIT_ASSERT_NOT_NULL(test, transfers);
+	skip_in_turns(test);
 	for (int i = 0; i < NR_TRANSFERS; i++) {
 		struct transfer *t = &transfers[i];
 
@@ -309,27 +495,32 @@ static void test_unmap_batch(struct kunit *test)
 				dma_iova_batch_unlink(&batch, dev, &t->state,
 						      transfer_size(),
 						      DMA_TO_DEVICE, 0));
-		KUNIT_EXPECT_EQ(test, 0, iommu_iova_to_phys(domain, t->addr));
-		KUNIT_EXPECT_EQ(test, 0,
-				iommu_iova_to_phys(domain, t->addr +
-						   transfer_size() - 1));
 	}
 	expect_not_free(test, &transfers[NR_TRANSFERS - 1]);
 	dma_iova_batch_sync_unlinked(&batch);
 	KUNIT_EXPECT_TRUE(test, dma_iova_batch_is_empty(&batch));
 	for (int i = 0; i < NR_TRANSFERS; i++) {
-		expect_covered(test, watch, &transfers[i]);
-		if (!transfers[i].in_slot)
-			destroy(&transfers[i]);
+		struct transfer *t = &transfers[i];
+
+		expect_covered(test, watch, t);
+		KUNIT_EXPECT_EQ(test, 0, iommu_iova_to_phys(domain, t->addr));
+		KUNIT_EXPECT_EQ(test, 0,
+				iommu_iova_to_phys(domain, t->addr +
+						   transfer_size() - 1));
+		if (!t->in_slot)
+			destroy(t);
 	}
 }
 
 static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_slot_place),
 	KUNIT_CASE(test_slot_kept),
+	KUNIT_CASE(test_turns),
+	KUNIT_CASE(test_turns_end),
 	KUNIT_CASE(test_map_batch),
 	KUNIT_CASE(test_map_batch_fails),
 	KUNIT_CASE(test_unmap_batch),
+	KUNIT_CASE(test_unmap_runs),
 	{}
 };
 
