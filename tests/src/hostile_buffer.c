@@ -15,6 +15,8 @@
 
 #define IORING_SETUP_WITHOUT_MMAP (1U << 14)
 #define CONTENT_SIZE (16 * PAGE)
+/* NVM Command Set: status LBA Out of Range, with Do Not Retry */
+#define LBA_OUT_OF_RANGE 0x4080
 
 /* What is on the drive, from its start. */
 static unsigned char content[CONTENT_SIZE] __attribute__((aligned(PAGE)));
@@ -211,11 +213,13 @@ static long past_both_uring(void)
 	return uring(IORING_OP_READ, map_boundary_with_end(), 3 * PAGE, false);
 }
 
-static long pass_through(unsigned char *data)
+static long pass_through_from(unsigned char *data, uint64_t lba)
 {
 	struct nvme_passthru_cmd command = {
 		.opcode = 2, /* read */
 		.addr = (uintptr_t)data,
+		.cdw10 = lba,
+		.cdw11 = lba >> 32,
 	};
 	int fd = open_filled();
 	unsigned int lba_size;
@@ -230,9 +234,20 @@ static long pass_through(unsigned char *data)
 	return !ret && !is_content(data, 0, 2 * PAGE) ? -EBADMSG : ret;
 }
 
+static long pass_through(unsigned char *data)
+{
+	return pass_through_from(data, 0);
+}
+
 static long passthrough(void)
 {
 	return pass_through(map_p2p(2));
+}
+
+/* The drive itself refuses it, after it is mapped. */
+static long passthrough_past_drive(void)
+{
+	return pass_through_from(map_p2p(2), 1ULL << 48);
 }
 
 static long passthrough_past_end(void)
@@ -273,6 +288,38 @@ static long no_rights(void)
 static long half_rights(void)
 {
 	return read_drive(map_with_rights(PAGE, PROT_NONE), 2 * PAGE);
+}
+
+/* Pinning fails at each page of a buffer in turn: what lies before it is read, and written. */
+static long pin_fails(unsigned char *(*map)(size_t pages))
+{
+	for (size_t done = 0; done < CONTENT_SIZE; done += PAGE) {
+		long expect = done ? (long)done : -EFAULT;
+		unsigned char *data = map(CONTENT_SIZE / PAGE);
+
+		if (mprotect(data + done, PAGE, PROT_NONE))
+			return -errno;
+		if (read_drive(data, CONTENT_SIZE) != expect ||
+		    write_drive(data, CONTENT_SIZE) != expect)
+			return done;
+		munmap(data, CONTENT_SIZE);
+	}
+	return CONTENT_SIZE;
+}
+
+static long pin_fails_p2p(void)
+{
+	return pin_fails(map_p2p);
+}
+
+static unsigned char *map_host(size_t pages)
+{
+	return map_memory(NULL, pages * PAGE);
+}
+
+static long pin_fails_host(void)
+{
+	return pin_fails(map_host);
 }
 
 static long readable_target(void)
@@ -472,6 +519,8 @@ static const struct trial trials[] = {
 	{ "block-into-p2p", "read a block to host memory and on to P2P memory",
 	  block_into_p2p, .expect = -EINVAL, .differs = true, .stock = -EIO },
 	{ "passthrough", "passthrough read", passthrough, .expect = 0 },
+	{ "passthrough-past-drive", "passthrough read past the drive's end",
+	  passthrough_past_drive, .expect = LBA_OUT_OF_RANGE },
 	{ "passthrough-past-end", "passthrough read past the mapping's end",
 	  passthrough_past_end, .expect = -EFAULT },
 	{ "passthrough-into-host",
@@ -483,6 +532,10 @@ static const struct trial trials[] = {
 	{ "no-rights", "read to PROT_NONE", no_rights, .expect = -EFAULT },
 	{ "half-rights", "read to pages the second of which is PROT_NONE",
 	  half_rights, .expect = PAGE },
+	{ "pin-fails", "have each of 16 pages in turn not pinned",
+	  pin_fails_p2p, .expect = CONTENT_SIZE },
+	{ "pin-fails-host", "the same of host memory", pin_fails_host,
+	  .expect = CONTENT_SIZE },
 	{ "readable-target", "read to PROT_READ", readable_target,
 	  .expect = -EFAULT },
 	{ "readable-source", "write from PROT_READ", readable_source,
