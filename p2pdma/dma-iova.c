@@ -457,10 +457,10 @@ static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 
 	iommu_iotlb_gather_init(&gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */
-	if (free)
-		gather.queued = (free->__size & DMA_IOVA_IN_SLOT) ?
-					free->__size & DMA_IOVA_QUEUED :
-					READ_ONCE(domain->iova_cookie->fq_domain);
+	if (free && (free->__size & DMA_IOVA_IN_SLOT))
+		gather.queued = free->__size & DMA_IOVA_QUEUED;
+	else if (free)
+		gather.queued = READ_ONCE(domain->iova_cookie->fq_domain);
 
 	dma_iova_unmap_nosync(dev, domain, addr, size, dir, attrs, &gather);
 	if (!gather.queued)

@@ -55,11 +55,8 @@ struct dma_iova_slot_turns {
  * @small: DMA address of the first slot's granule. Those of all slots follow
  *	each other, so that what travels together is unmapped at once
  * @large: DMA address of the first slot of DMA_IOVA_SLOT_SIZE bytes, for what
- *	takes more than a granule. None with @turns
+ *	takes more than a granule; none in a domain with a flush queue
  * @nr: slots; 0 if there are none
- * @turns: one for each slot, owned; NULL in a domain without a flush queue
- * @turn: the turn that slots take next; @small has @nr granules for each
- * @taken: slots asked for since a flush, about
  *
  * Owned by the driver. At any time at most one transfer uses a slot; a request's
  * tag makes a good index.
@@ -69,9 +66,9 @@ struct dma_iova_slots {
 	dma_addr_t large;
 	unsigned int nr;
 	/* private: */
-	struct dma_iova_slot_turns *turns;
-	unsigned int turn;
-	unsigned int taken;
+	struct dma_iova_slot_turns *turns; /* @nr, owned; flush queue only */
+	unsigned int turn; /* that comes next; @small has @nr granules each */
+	unsigned int taken; /* slots asked for since a flush, about */
 };
 
 /**

@@ -238,8 +238,8 @@ static void test_turns(struct kunit *test)
 
 static void expect_flush(struct kunit *test, int before)
 {
-	for (int i = 0; i < 100 && atomic_read(&begun) == before; i++)
-		msleep(10);
+	for (int i = 0; i < 50 && atomic_read(&begun) == before; i++)
+		msleep(20);
 	KUNIT_EXPECT_GT(test, atomic_read(&begun), before);
 }
 
