@@ -131,7 +131,7 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 	bool in_turns;
 
 	*slots = (struct dma_iova_slots){};
-	if (!use_dma_iommu(dev))
+	if (!nr || !use_dma_iommu(dev))
 		return;
 
 	domain = iommu_get_dma_domain(dev);
@@ -252,8 +252,9 @@ static bool dma_iova_take_turn(struct iommu_dma_cookie *cookie,
  * synced.
  *
  * Context: any.
- * Return: true if @state holds a range, as after dma_iova_try_alloc(). False if
- * there is no such slot or if it is too small.
+ * Return: true if @state holds a range, as after dma_iova_try_alloc(). False, and
+ * @state as it was, if there is no such slot, if it is too small, or if all of it
+ * waits for a flush.
  */
 bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		       struct dma_iova_slots *slots, unsigned int index,
@@ -331,13 +332,16 @@ EXPORT_SYMBOL_GPL(dma_iova_can_bounce);
  * For statistics.
  *
  * Context: any.
- * Return: true if the IOMMU of @dev needs no sync of mapping, or leaves that of
- * unmapping to a flush queue.
+ * Return: true if @dev has no IOMMU, or if its IOMMU needs no sync of mapping, or
+ * leaves that of unmapping to a flush queue.
  */
 bool dma_iova_sync_is_idle(struct device *dev, bool unmap)
 {
-	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	struct iommu_domain *domain;
 
+	if (!use_dma_iommu(dev))
+		return true;
+	domain = iommu_get_dma_domain(dev);
 	if (unmap)
 		return READ_ONCE(domain->iova_cookie->fq_domain);
 	return domain->sync_map_idle || !domain->ops->iotlb_sync_map;
