@@ -23,8 +23,8 @@
  * dma_iova_can_batch - whether batches save a device work
  * @dev: device that will do the DMA
  *
- * The answer holds as long as a driver is bound to @dev. Batches are correct
- * where it is false, too.
+ * While a driver is bound to @dev, false may become true, when its domain gets a
+ * flush queue, but not the reverse. Batches are correct where it is false, too.
  *
  * Context: any.
  * Return: true if @dev is behind an IOMMU whose driver syncs several ranges at

@@ -116,7 +116,8 @@ static u64 dma_iova_slots_size(struct iova_domain *iovad, unsigned int nr,
  * are for transfers of one granule only, which take turns to use several. They
  * come from above 4 GiB, so as to leave what is below to devices that reach no
  * further, and from below 512 GiB, which three levels of page tables map. So
- * @dev has to cope with addresses of 39 bits, as it does without an IOMMU.
+ * @dev has to cope with addresses of 39 bits, as its DMA mask says it does, from
+ * the first transfer on: dma_iova_try_alloc() prefers those below 4 GiB.
  *
  * Context: may sleep.
  * @slots->nr is 0 if there are none to be had, which is no error.
