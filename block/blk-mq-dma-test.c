@@ -298,6 +298,16 @@ static void lay_bio(struct kunit *test, struct fake_rq *f, unsigned int i,
 	fake_rq_add_bio(f, bio);
 }
 
+/* One segment is one vector of one bio; how many there are else is not asked. */
+static unsigned int count_segments(const struct walk_case *c)
+{
+	unsigned int nr = 0;
+
+	while (nr < MAX_PIECES && c->pieces[nr].len)
+		nr++;
+	return max(nr, c->nr_bios);
+}
+
 static struct fake_rq *lay_rq(struct kunit *test, const struct walk_case *c,
 			      bool integrity)
 {
@@ -310,6 +320,8 @@ static struct fake_rq *lay_rq(struct kunit *test, const struct walk_case *c,
 		f->q.limits.seg_boundary_mask = c->boundary;
 	for (i = 0; i < c->nr_bios; i++)
 		lay_bio(test, f, i, &c->bios[i], integrity);
+	if (!integrity)
+		f->rq.nr_phys_segments = count_segments(c);
 	return f;
 }
 

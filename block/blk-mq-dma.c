@@ -137,13 +137,13 @@ static bool blk_dma_map_fail(struct request *req, struct blk_dma_iter *iter,
 }
 
 /*
- * Classify P2P memory by its first page, which stands for all. Sets @linear to
- * whether its DMA addresses are physical ones plus @iter->offset.
+ * Classify P2P memory by its first page, @page, which stands for all. Sets
+ * @linear to whether its DMA addresses are physical ones plus @iter->offset.
  */
 static bool blk_dma_classify(struct request *req, struct device *dma_dev,
-			     struct blk_dma_iter *iter, bool *linear)
+			     struct blk_dma_iter *iter, struct page *page,
+			     bool *linear)
 {
-	struct page *page = iter->iter.bvec->bv_page;
 	phys_addr_t last = PFN_PHYS(max_pfn) - 1;
 
 	switch (pci_p2pdma_state(&iter->p2pdma, dma_dev, page)) {
@@ -280,6 +280,22 @@ static __always_inline bool blk_dma_iova_next(struct blk_dma_iter *iter)
 	return true;
 }
 
+static bool blk_dma_map_segment(struct request *req, struct device *dma_dev,
+				struct blk_dma_iter *iter, phys_addr_t phys,
+				u32 len)
+{
+	iter->addr = dma_map_phys(dma_dev, phys, len, rq_dma_dir(req),
+				  iter->attrs);
+	if (dma_mapping_error(dma_dev, iter->addr))
+		return blk_dma_map_fail(
+			req, iter,
+			(iter->attrs & DMA_ATTR_MMIO) ? -EREMOTEIO : -ENOMEM);
+	iter->len = len;
+	if (tracepoint_enabled(block_rq_dma_map))
+		iter->bounced |= dma_is_bounced(dma_dev, iter->addr);
+	return true;
+}
+
 static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
 				 struct blk_dma_iter *iter)
 {
@@ -287,16 +303,7 @@ static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
 
 	if (!blk_map_iter_next(&iter->iter, &vec))
 		return false;
-	iter->addr = dma_map_phys(dma_dev, vec.paddr, vec.len, rq_dma_dir(req),
-				  iter->attrs);
-	if (dma_mapping_error(dma_dev, iter->addr))
-		return blk_dma_map_fail(
-			req, iter,
-			(iter->attrs & DMA_ATTR_MMIO) ? -EREMOTEIO : -ENOMEM);
-	iter->len = vec.len;
-	if (tracepoint_enabled(block_rq_dma_map))
-		iter->bounced |= dma_is_bounced(dma_dev, iter->addr);
-	return true;
+	return blk_dma_map_segment(req, dma_dev, iter, vec.paddr, vec.len);
 }
 
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
@@ -396,29 +403,29 @@ static noinline bool blk_dma_walk_data(struct request *req,
 	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
 }
 
+/* Give the only vector of the data or metadata as the only range: no walk. */
+static __always_inline void blk_dma_set_only_range(struct blk_dma_iter *iter,
+						   const struct bio_vec *bvecs,
+						   const struct bvec_iter *bi)
+{
+	const struct bio_vec *bv = &bvecs[bi->bi_idx];
+
+	iter->addr = bvec_phys(bv) + bi->bi_bvec_done + iter->offset;
+	iter->len = bi->bi_size;
+	iter->iter.bio = NULL;
+	iter->iter.left = 0;
+}
+
 /*
- * Most data is one vector within the queue's limits. Give that as the only range
- * without starting a walk.
+ * Most data is one segment, as the block layer has counted, and so one vector
+ * within the queue's limits.
  */
 static __always_inline bool blk_dma_only_range(struct request *req,
 					       struct blk_dma_iter *iter)
 {
-	phys_addr_t phys, boundary = queue_segment_boundary(req->q);
-	struct bvec_iter *bi = &req->bio->bi_iter;
-	const struct bio_vec *bv = &req->bio->bi_io_vec[bi->bi_idx];
-	u32 len = bi->bi_size;
-
-	if (req->bio->bi_next || len > bv->bv_len - bi->bi_bvec_done ||
-	    len > queue_max_segment_size(req->q))
+	if (req->nr_phys_segments != 1)
 		return false;
-	phys = bvec_phys(bv) + bi->bi_bvec_done;
-	if ((phys ^ (phys + len - 1)) & ~boundary)
-		return false;
-
-	iter->addr = phys + iter->offset;
-	iter->len = len;
-	iter->iter.bio = NULL;
-	iter->iter.left = 0;
+	blk_dma_set_only_range(iter, req->bio->bi_io_vec, &req->bio->bi_iter);
 	return true;
 }
 
@@ -450,6 +457,15 @@ static bool blk_dma_link_only_range(struct request *req, struct device *dma_dev,
 	return true;
 }
 
+/* What blk_dma_only_range() gives, mapped by itself. */
+static bool blk_dma_map_only_range(struct request *req, struct device *dma_dev,
+				   struct blk_dma_iter *iter)
+{
+	iter->mode = BLK_DMA_SEGMENTS;
+	iter->bounced = false;
+	return blk_dma_map_segment(req, dma_dev, iter, iter->addr, iter->len);
+}
+
 static noinline bool blk_dma_map_data(struct request *req,
 				      struct device *dma_dev,
 				      struct dma_iova_state *state,
@@ -459,12 +475,16 @@ static noinline bool blk_dma_map_data(struct request *req,
 {
 	iter->offset = 0;
 	if (likely(!(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
-		   blk_dma_only_range(req, iter) &&
-		   blk_dma_can_use_iova(req, dma_dev, iter) &&
-		   dma_iova_try_slot(dma_dev, state, slots, req->tag,
-				     iter->addr, iter->len)))
-		return blk_dma_link_only_range(req, dma_dev, state, iter,
-					       batch);
+		   blk_dma_only_range(req, iter))) {
+		if (!blk_dma_can_use_iova(req, dma_dev, iter))
+			return blk_dma_map_only_range(req, dma_dev, iter);
+		if (likely(dma_iova_try_slot(dma_dev, state, slots, req->tag,
+					     iter->addr, iter->len)))
+			return blk_dma_link_only_range(req, dma_dev, state,
+						       iter, batch);
+		/* to ask again counts as another transfer */
+		slots = NULL;
+	}
 
 	blk_data_iter_init(req, &iter->iter);
 	return blk_dma_start_mapped(req, dma_dev, state, iter, slots, batch);
@@ -475,18 +495,20 @@ static noinline bool blk_dma_start_other(struct request *req,
 					 struct device *dma_dev,
 					 struct dma_iova_state *state,
 					 struct blk_dma_iter *iter,
+					 struct page *page,
 					 struct dma_iova_slots *slots,
 					 struct dma_iova_batch *batch)
 {
 	bool linear;
 
-	blk_data_iter_init(req, &iter->iter);
-	if (!blk_dma_classify(req, dma_dev, iter, &linear))
+	if (!blk_dma_classify(req, dma_dev, iter, page, &linear))
 		return false;
 	if (!linear)
 		return blk_dma_map_data(req, dma_dev, state, iter, slots,
 					batch);
-	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+	if (likely(blk_dma_only_range(req, iter)))
+		return true;
+	return blk_dma_walk_data(req, dma_dev, iter);
 }
 
 static noinline bool blk_dma_start_p2p(struct request *req,
@@ -501,8 +523,8 @@ static noinline bool blk_dma_start_p2p(struct request *req,
 
 	if (unlikely(pci_p2pdma_recent_state(&iter->p2pdma, dma_dev, page) !=
 		     PCI_P2PDMA_MAP_BUS_ADDR))
-		return blk_dma_start_other(req, dma_dev, state, iter, slots,
-					   batch);
+		return blk_dma_start_other(req, dma_dev, state, iter, page,
+					   slots, batch);
 	iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
 	if (likely(blk_dma_only_range(req, iter)))
 		return true;
@@ -581,6 +603,31 @@ bool blk_rq_dma_map_iter_start_batch(struct request *req,
 EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start_batch);
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
+/* As blk_dma_only_range(); but segments of metadata may be of several vectors. */
+static __always_inline bool blk_dma_only_metadata(struct request *req,
+						  struct blk_dma_iter *iter)
+{
+	struct bio_integrity_payload *bip = bio_integrity(req->bio);
+	const struct bvec_iter *bi = &bip->bip_iter;
+	const struct bio_vec *bv = &bip->bip_vec[bi->bi_idx];
+	phys_addr_t phys = bvec_phys(bv) + bi->bi_bvec_done;
+
+	if (req->bio->bi_next || bi->bi_size > bv->bv_len - bi->bi_bvec_done ||
+	    bi->bi_size > queue_max_segment_size(req->q) ||
+	    (phys ^ (phys + bi->bi_size - 1)) &
+		    ~(phys_addr_t)queue_segment_boundary(req->q))
+		return false;
+	blk_dma_set_only_range(iter, bip->bip_vec, bi);
+	return true;
+}
+
+static struct page *bip_first_page(struct bio *bio)
+{
+	struct bio_integrity_payload *bip = bio_integrity(bio);
+
+	return bip->bip_vec[bip->bip_iter.bi_idx].bv_page;
+}
+
 /**
  * blk_rq_integrity_map_iter_init - start a walk over the metadata of a request
  * @req: the request; has metadata
@@ -638,12 +685,15 @@ bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
 	bool linear;
 
 	blk_dma_iter_init(state, iter, true);
-	blk_rq_integrity_map_iter_init(req, &iter->iter);
 	if (likely(!bio_integrity_flagged(req->bio, BIP_P2PDMA)))
 		linear = blk_dma_host_is_linear(dma_dev, iter);
-	else if (!blk_dma_classify(req, dma_dev, iter, &linear))
+	else if (!blk_dma_classify(req, dma_dev, iter,
+				   bip_first_page(req->bio), &linear))
 		return false;
+	if (likely(linear && blk_dma_only_metadata(req, iter)))
+		return true;
 
+	blk_rq_integrity_map_iter_init(req, &iter->iter);
 	if (unlikely(!linear))
 		return blk_dma_start_mapped(req, dma_dev, state, iter, NULL,
 					    batch);

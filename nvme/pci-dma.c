@@ -460,6 +460,11 @@ static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
 	struct blk_map_iter walk;
 	struct phys_vec vec;
 
+	if (likely(blk_rq_nr_phys_segments(req) == 1 && mapped)) {
+		dma_unmap_phys(dma->dev, nvme_data_addr(iod, 0, 0), mapped,
+			       rq_dma_dir(req), nvme_dma_attrs(iod->data_map));
+		return;
+	}
 	blk_rq_map_iter_init(req, &walk);
 	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
 		dma_unmap_phys(dma->dev, nvme_data_addr(iod, index++, offset),
@@ -618,7 +623,7 @@ nvme_unlink(struct nvme_dma *dma, struct request *req, u8 *mode,
 }
 
 /**
- * nvme_dma_unlink - unmap a request's IOVAs and leave the IOTLB sync to a batch
+ * nvme_dma_unlink - leave unmapping of a request's IOVAs and the sync to a batch
  * @dma: the controller's
  * @req: the request
  * @has_metadata: there is metadata, which is mapped
