@@ -15,6 +15,17 @@
 #include <linux/bio-integrity.h>
 #include <linux/bio.h>
 #include <linux/memremap.h>
+#include <linux/pfn.h>
+#include <xen/xen.h>
+
+/* Pages from @page on that are P2P memory of its provider; 1 for host memory. */
+static inline unsigned long page_p2pdma_left(const struct page *page)
+{
+	if (likely(!is_pci_p2pdma_page(page)) || xen_domain() ||
+	    IS_ENABLED(CONFIG_KMSAN))
+		return 1;
+	return PHYS_PFN(page->pgmap->range.end) + 1 - page_to_pfn(page);
+}
 
 /* Set the class of @bio, which is empty, to that of @page. */
 static inline void bio_set_class(struct bio *bio, const struct page *page)

@@ -15,6 +15,7 @@
 
 #define IORING_SETUP_WITHOUT_MMAP (1U << 14)
 #define CONTENT_SIZE (16 * PAGE)
+#define HUGE (2UL << 20)
 /* NVM Command Set: status LBA Out of Range, with Do Not Retry */
 #define LBA_OUT_OF_RANGE 0x4080
 
@@ -269,6 +270,77 @@ static long next_mapping(void)
 		 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 		return -errno;
 	return read_drive(map, 2 * PAGE);
+}
+
+/* Pages that lie in memory in another order than in the buffer, and two by two the other way round. */
+static unsigned char *map_shuffled(void)
+{
+	static const unsigned int order[] = { 1, 0, 2, 3, 7, 6, 5, 4 };
+	unsigned char *map = map_memory(NULL, CONTENT_SIZE);
+	int fd = open(opt.p2p, O_RDWR);
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++)
+		if (mmap(map + order[i] * PAGE, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+			err(1, "mapping P2P pages one by one");
+	return map;
+}
+
+static long shuffled(void)
+{
+	return read_drive(map_shuffled(), 8 * PAGE);
+}
+
+static long shuffled_write(void)
+{
+	unsigned char *map = map_shuffled();
+
+	fill_random(map, 8 * PAGE);
+	return write_drive(map, 8 * PAGE);
+}
+
+static bool have_huge_pages(void)
+{
+	FILE *file = fopen("/proc/self/smaps_rollup", "r");
+	unsigned long kilobytes = 0;
+	char line[256];
+
+	while (file && !kilobytes && fgets(line, sizeof(line), file))
+		sscanf(line, "AnonHugePages: %lu", &kilobytes);
+	if (file)
+		fclose(file);
+	return kilobytes;
+}
+
+/* Of a huge page, with one page among them that is not. */
+static unsigned char *map_patched_huge_page(void)
+{
+	unsigned char *map = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *page;
+
+	if (map == MAP_FAILED)
+		err(1, "mapping host memory");
+	map += -(uintptr_t)map % HUGE;
+	madvise(map, HUGE, MADV_HUGEPAGE);
+	fill_random(map, HUGE);
+	if (!have_huge_pages())
+		errx(1, "there are no huge pages to be had");
+	page = map + 8 * PAGE;
+	if (madvise(page, PAGE, MADV_DONTNEED))
+		err(1, "taking a page out of a huge page");
+	fill_random(page, PAGE);
+	return map + 3 * PAGE;
+}
+
+static long patched_huge_page(void)
+{
+	return read_drive(map_patched_huge_page(), CONTENT_SIZE);
+}
+
+static long patched_huge_page_write(void)
+{
+	return write_drive(map_patched_huge_page(), CONTENT_SIZE);
 }
 
 static unsigned char *map_with_rights(size_t from, int prot)
@@ -529,6 +601,14 @@ static const struct trial trials[] = {
 	  .stock = 0x4012 },
 	{ "next-mapping", "read across two mappings", next_mapping,
 	  .expect = 2 * PAGE },
+	{ "shuffled", "read to pages that lie in another order", shuffled,
+	  .expect = 8 * PAGE },
+	{ "shuffled-write", "write pages that lie in another order",
+	  shuffled_write, .expect = 8 * PAGE },
+	{ "patched-huge-page", "read to a huge page with one page replaced",
+	  patched_huge_page, .expect = CONTENT_SIZE },
+	{ "patched-huge-page-write", "write a huge page with one page replaced",
+	  patched_huge_page_write, .expect = CONTENT_SIZE },
 	{ "no-rights", "read to PROT_NONE", no_rights, .expect = -EFAULT },
 	{ "half-rights", "read to pages the second of which is PROT_NONE",
 	  half_rights, .expect = PAGE },
