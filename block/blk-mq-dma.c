@@ -416,14 +416,10 @@ static __always_inline void blk_dma_set_only_range(struct blk_dma_iter *iter,
 	iter->iter.left = 0;
 }
 
-/*
- * Most data is one segment, as the block layer has counted, and so one vector
- * within the queue's limits.
- */
 static __always_inline bool blk_dma_only_range(struct request *req,
 					       struct blk_dma_iter *iter)
 {
-	if (req->nr_phys_segments != 1)
+	if (!blk_rq_is_one_vector(req))
 		return false;
 	blk_dma_set_only_range(iter, req->bio->bi_io_vec, &req->bio->bi_iter);
 	return true;

@@ -460,7 +460,8 @@ static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
 	struct blk_map_iter walk;
 	struct phys_vec vec;
 
-	if (likely(blk_rq_nr_phys_segments(req) == 1 && mapped)) {
+	if (likely(mapped && !(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
+		   blk_rq_is_one_vector(req))) {
 		dma_unmap_phys(dma->dev, nvme_data_addr(iod, 0, 0), mapped,
 			       rq_dma_dir(req), nvme_dma_attrs(iod->data_map));
 		return;

@@ -272,7 +272,20 @@ static long next_mapping(void)
 	return read_drive(map, 2 * PAGE);
 }
 
-/* Pages that lie in memory in another order than in the buffer, and two by two the other way round. */
+/* Where in memory a page lies that was touched or is P2P memory. */
+static uint64_t frame(const unsigned char *page)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry;
+
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)page / PAGE * sizeof(entry)) != sizeof(entry))
+		err(1, "/proc/self/pagemap");
+	close(fd);
+	return entry & ((1ULL << 55) - 1);
+}
+
+/* Pages that lie in memory in another order than in the buffer. */
 static unsigned char *map_shuffled(void)
 {
 	static const unsigned int order[] = { 1, 0, 2, 3, 7, 6, 5, 4 };
@@ -283,6 +296,8 @@ static unsigned char *map_shuffled(void)
 		if (mmap(map + order[i] * PAGE, PAGE, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 			err(1, "mapping P2P pages one by one");
+	if (frame(map) != frame(map + PAGE) + 1)
+		errx(1, "P2P pages were not given out in order");
 	return map;
 }
 
@@ -299,19 +314,6 @@ static long shuffled_write(void)
 	return write_drive(map, 8 * PAGE);
 }
 
-static bool have_huge_pages(void)
-{
-	FILE *file = fopen("/proc/self/smaps_rollup", "r");
-	unsigned long kilobytes = 0;
-	char line[256];
-
-	while (file && !kilobytes && fgets(line, sizeof(line), file))
-		sscanf(line, "AnonHugePages: %lu", &kilobytes);
-	if (file)
-		fclose(file);
-	return kilobytes;
-}
-
 /* Of a huge page, with one page among them that is not. */
 static unsigned char *map_patched_huge_page(void)
 {
@@ -324,8 +326,9 @@ static unsigned char *map_patched_huge_page(void)
 	map += -(uintptr_t)map % HUGE;
 	madvise(map, HUGE, MADV_HUGEPAGE);
 	fill_random(map, HUGE);
-	if (!have_huge_pages())
-		errx(1, "there are no huge pages to be had");
+	if (frame(map) % (HUGE / PAGE) ||
+	    frame(map + HUGE - PAGE) != frame(map) + HUGE / PAGE - 1)
+		errx(1, "there is no huge page to be had");
 	page = map + 8 * PAGE;
 	if (madvise(page, PAGE, MADV_DONTNEED))
 		err(1, "taking a page out of a huge page");
