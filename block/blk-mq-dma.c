@@ -280,9 +280,10 @@ static __always_inline bool blk_dma_iova_next(struct blk_dma_iter *iter)
 	return true;
 }
 
-static bool blk_dma_map_segment(struct request *req, struct device *dma_dev,
-				struct blk_dma_iter *iter, phys_addr_t phys,
-				u32 len)
+static __always_inline bool blk_dma_map_segment(struct request *req,
+						struct device *dma_dev,
+						struct blk_dma_iter *iter,
+						phys_addr_t phys, u32 len)
 {
 	iter->addr = dma_map_phys(dma_dev, phys, len, rq_dma_dir(req),
 				  iter->attrs);
@@ -304,6 +305,14 @@ static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
 	if (!blk_map_iter_next(&iter->iter, &vec))
 		return false;
 	return blk_dma_map_segment(req, dma_dev, iter, vec.paddr, vec.len);
+}
+
+static bool blk_dma_start_segments(struct request *req, struct device *dma_dev,
+				   struct blk_dma_iter *iter)
+{
+	iter->mode = BLK_DMA_SEGMENTS;
+	iter->bounced = false;
+	return blk_dma_segment_next(req, dma_dev, iter);
 }
 
 bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
@@ -334,27 +343,23 @@ static bool blk_dma_unwind_iova(struct request *req, struct device *dma_dev,
 	return blk_dma_map_fail(req, iter, error);
 }
 
-/* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
-static bool blk_dma_start_mapped(struct request *req, struct device *dma_dev,
-				 struct dma_iova_state *state,
-				 struct blk_dma_iter *iter,
-				 struct dma_iova_slots *slots,
-				 struct dma_iova_batch *batch)
+/* Map memory in one range of IOVAs; for which blk_dma_can_use_iova() said yes. */
+static bool blk_dma_start_iova(struct request *req, struct device *dma_dev,
+			       struct dma_iova_state *state,
+			       struct blk_dma_iter *iter,
+			       struct dma_iova_slots *slots,
+			       struct dma_iova_batch *batch)
 {
 	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
 	size_t total = blk_rq_dma_bytes(req, iter->iter.is_integrity);
 	size_t linked = 0, span = total;
 	int error;
 
-	iter->mode = BLK_DMA_SEGMENTS;
-	iter->bounced = false;
-	if (!blk_dma_can_use_iova(req, dma_dev, iter))
-		return blk_dma_segment_next(req, dma_dev, iter);
 	if (unlikely(iter->gaps))
 		span = blk_dma_iova_span(iter);
 	if (!dma_iova_try_slot(dma_dev, state, slots, req->tag, first, span) &&
 	    !dma_iova_try_alloc(dma_dev, state, first, span))
-		return blk_dma_segment_next(req, dma_dev, iter);
+		return blk_dma_start_segments(req, dma_dev, iter);
 
 	if (unlikely(iter->gaps))
 		error = blk_dma_link_gaps(req, dma_dev, state, iter, &linked);
@@ -453,27 +458,37 @@ static bool blk_dma_link_only_range(struct request *req, struct device *dma_dev,
 	return true;
 }
 
-/* What blk_dma_only_range() gives, mapped by itself. */
-static bool blk_dma_map_only_range(struct request *req, struct device *dma_dev,
-				   struct blk_dma_iter *iter)
-{
-	iter->mode = BLK_DMA_SEGMENTS;
-	iter->bounced = false;
-	return blk_dma_map_segment(req, dma_dev, iter, iter->addr, iter->len);
-}
-
-static noinline bool blk_dma_map_data(struct request *req,
-				      struct device *dma_dev,
-				      struct dma_iova_state *state,
-				      struct blk_dma_iter *iter,
-				      struct dma_iova_slots *slots,
-				      struct dma_iova_batch *batch)
+/* Bounce buffers, CPU caches, the architecture's own ways: range by range. */
+static noinline bool blk_dma_map_data_segments(struct request *req,
+					       struct device *dma_dev,
+					       struct blk_dma_iter *iter)
 {
 	iter->offset = 0;
 	if (likely(!(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
 		   blk_dma_only_range(req, iter))) {
-		if (!blk_dma_can_use_iova(req, dma_dev, iter))
-			return blk_dma_map_only_range(req, dma_dev, iter);
+		iter->mode = BLK_DMA_SEGMENTS;
+		iter->bounced = false;
+		return blk_dma_map_segment(req, dma_dev, iter, iter->addr,
+					   iter->len);
+	}
+
+	blk_data_iter_init(req, &iter->iter);
+	return blk_dma_start_segments(req, dma_dev, iter);
+}
+
+static noinline bool blk_dma_map_data_iova(struct request *req,
+					   struct device *dma_dev,
+					   struct dma_iova_state *state,
+					   struct blk_dma_iter *iter,
+					   struct dma_iova_slots *slots,
+					   struct dma_iova_batch *batch)
+{
+	if (!blk_dma_can_use_iova(req, dma_dev, iter))
+		return blk_dma_map_data_segments(req, dma_dev, iter);
+
+	iter->offset = 0;
+	if (likely(!(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
+		   blk_dma_only_range(req, iter))) {
 		if (likely(dma_iova_try_slot(dma_dev, state, slots, req->tag,
 					     iter->addr, iter->len)))
 			return blk_dma_link_only_range(req, dma_dev, state,
@@ -483,7 +498,18 @@ static noinline bool blk_dma_map_data(struct request *req,
 	}
 
 	blk_data_iter_init(req, &iter->iter);
-	return blk_dma_start_mapped(req, dma_dev, state, iter, slots, batch);
+	return blk_dma_start_iova(req, dma_dev, state, iter, slots, batch);
+}
+
+/* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
+static __always_inline bool
+blk_dma_map_data(struct request *req, struct device *dma_dev,
+		 struct dma_iova_state *state, struct blk_dma_iter *iter,
+		 struct dma_iova_slots *slots, struct dma_iova_batch *batch)
+{
+	if (!use_dma_iommu(dma_dev))
+		return blk_dma_map_data_segments(req, dma_dev, iter);
+	return blk_dma_map_data_iova(req, dma_dev, state, iter, slots, batch);
 }
 
 /* P2P memory that is not known to be reached by bus address. */
@@ -690,10 +716,11 @@ bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
 		return true;
 
 	blk_rq_integrity_map_iter_init(req, &iter->iter);
-	if (unlikely(!linear))
-		return blk_dma_start_mapped(req, dma_dev, state, iter, NULL,
-					    batch);
-	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+	if (likely(linear))
+		return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+	if (!blk_dma_can_use_iova(req, dma_dev, iter))
+		return blk_dma_start_segments(req, dma_dev, iter);
+	return blk_dma_start_iova(req, dma_dev, state, iter, NULL, batch);
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start_batch);
 

@@ -430,42 +430,35 @@ static unsigned long nvme_dma_attrs(enum pci_p2pdma_map_type map)
 }
 
 /* Unmap what is not mapped piece by piece. */
-static bool nvme_unmap_at_once(struct nvme_dma *dma, struct request *req,
+static void nvme_unmap_at_once(struct nvme_dma *dma, struct request *req,
 			       enum blk_dma_mode mode,
 			       struct dma_iova_state *state,
 			       enum pci_p2pdma_map_type map)
 {
 	switch (mode) {
-	case BLK_DMA_NONE:
-	case BLK_DMA_LINEAR:
-		return true;
 	case BLK_DMA_IOVA:
 		blk_rq_dma_trace_sync(req, dma->dev, true);
 		fallthrough;
 	case BLK_DMA_UNLINKED:
 		dma_iova_destroy(dma->dev, state, dma_iova_size(state),
 				 rq_dma_dir(req), nvme_dma_attrs(map));
-		return true;
+		break;
+	case BLK_DMA_NONE:
+	case BLK_DMA_LINEAR:
 	case BLK_DMA_SEGMENTS:
 		break;
 	}
-	return false;
 }
 
-static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
-				     unsigned int mapped)
+static noinline void nvme_unmap_data_walk(struct nvme_dma *dma,
+					  struct request *req,
+					  unsigned int mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 	unsigned int offset = 0, index = 0;
 	struct blk_map_iter walk;
 	struct phys_vec vec;
 
-	if (likely(mapped && !(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
-		   blk_rq_is_one_vector(req))) {
-		dma_unmap_phys(dma->dev, nvme_data_addr(iod, 0, 0), mapped,
-			       rq_dma_dir(req), nvme_dma_attrs(iod->data_map));
-		return;
-	}
 	blk_rq_map_iter_init(req, &walk);
 	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
 		dma_unmap_phys(dma->dev, nvme_data_addr(iod, index++, offset),
@@ -475,15 +468,30 @@ static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
 	}
 }
 
+static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
+				     unsigned int mapped)
+{
+	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+
+	if (likely(mapped && !(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
+		   blk_rq_is_one_vector(req)))
+		dma_unmap_phys(dma->dev, nvme_data_addr(iod, 0, 0), mapped,
+			       rq_dma_dir(req), nvme_dma_attrs(iod->data_map));
+	else
+		nvme_unmap_data_walk(dma, req, mapped);
+}
+
 /* The slow part of nvme_dma_unmap_data(): @mapped bytes of the data. */
 void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 			   unsigned int mapped)
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
-	if (!nvme_unmap_at_once(dma, req, iod->data_mode, &iod->data_iova,
-				iod->data_map))
+	if (iod->data_mode == BLK_DMA_SEGMENTS)
 		nvme_unmap_data_segments(dma, req, mapped);
+	else
+		nvme_unmap_at_once(dma, req, iod->data_mode, &iod->data_iova,
+				   iod->data_map);
 	nvme_free_lists(dma, iod);
 }
 EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_data);
@@ -553,9 +561,11 @@ static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
-	if (!nvme_unmap_at_once(dma, req, iod->meta_mode, &iod->meta_iova,
-				iod->meta_map))
+	if (iod->meta_mode == BLK_DMA_SEGMENTS)
 		nvme_unmap_meta_segments(dma, req, mapped);
+	else
+		nvme_unmap_at_once(dma, req, iod->meta_mode, &iod->meta_iova,
+				   iod->meta_map);
 	if (iod->meta_list)
 		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
 }

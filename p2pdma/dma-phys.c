@@ -6,6 +6,10 @@
 #include <linux/iommu.h>
 #include <linux/mm.h>
 
+#include "direct.h"
+
+DECLARE_TRACEPOINT(dma_unmap_page);
+
 /**
  * dma_need_unmap - whether mappings of a device have to be unmapped
  * @dev: device that does the DMA
@@ -65,6 +69,16 @@ static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
 	return dma_capable(dev, addr, size, false) ? addr : DMA_MAPPING_ERROR;
 }
 
+/*
+ * Whether dma_map_page_attrs() and dma_unmap_page_attrs() would do no more than
+ * call dma_direct_map_page() and dma_direct_unmap_page().
+ */
+static bool dma_phys_is_direct(struct device *dev)
+{
+	return dma_is_direct(dev) && dev->dma_mask &&
+	       !dma_mappings_watched() && !tracepoint_enabled(dma_unmap_page);
+}
+
 /**
  * dma_map_phys - map a physical range for DMA
  * @dev: device that will do the DMA
@@ -81,10 +95,17 @@ static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
 dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
 			enum dma_data_direction dir, unsigned long attrs)
 {
+	struct page *page;
+
 	if (attrs & DMA_ATTR_MMIO)
 		return dma_map_phys_mmio(dev, phys, size, dir, attrs);
-	return dma_map_page_attrs(dev, pfn_to_page(PHYS_PFN(phys)),
-				  offset_in_page(phys), size, dir, attrs);
+
+	page = pfn_to_page(PHYS_PFN(phys));
+	if (dma_phys_is_direct(dev))
+		return dma_direct_map_page(dev, page, offset_in_page(phys),
+					   size, dir, attrs);
+	return dma_map_page_attrs(dev, page, offset_in_page(phys), size, dir,
+				  attrs);
 }
 EXPORT_SYMBOL_GPL(dma_map_phys);
 
@@ -101,10 +122,15 @@ EXPORT_SYMBOL_GPL(dma_map_phys);
 void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
 		    enum dma_data_direction dir, unsigned long attrs)
 {
-	if (!(attrs & DMA_ATTR_MMIO))
+	if (attrs & DMA_ATTR_MMIO) {
+		if (!dma_is_direct(dev))
+			dma_unmap_resource(dev, addr, size, dir,
+					   attrs & ~DMA_ATTR_MMIO);
+		return;
+	}
+	if (dma_phys_is_direct(dev))
+		dma_direct_unmap_page(dev, addr, size, dir, attrs);
+	else
 		dma_unmap_page_attrs(dev, addr, size, dir, attrs);
-	else if (!dma_is_direct(dev))
-		dma_unmap_resource(dev, addr, size, dir,
-				   attrs & ~DMA_ATTR_MMIO);
 }
 EXPORT_SYMBOL_GPL(dma_unmap_phys);
