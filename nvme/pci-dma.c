@@ -429,25 +429,15 @@ static unsigned long nvme_dma_attrs(enum pci_p2pdma_map_type map)
 	return map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ? DMA_ATTR_MMIO : 0;
 }
 
-/* Unmap what is not mapped piece by piece. */
-static void nvme_unmap_at_once(struct nvme_dma *dma, struct request *req,
-			       enum blk_dma_mode mode,
-			       struct dma_iova_state *state,
-			       enum pci_p2pdma_map_type map)
+static void nvme_unmap_iova(struct nvme_dma *dma, struct request *req,
+			    enum blk_dma_mode mode,
+			    struct dma_iova_state *state,
+			    enum pci_p2pdma_map_type map)
 {
-	switch (mode) {
-	case BLK_DMA_IOVA:
+	if (mode == BLK_DMA_IOVA)
 		blk_rq_dma_trace_sync(req, dma->dev, true);
-		fallthrough;
-	case BLK_DMA_UNLINKED:
-		dma_iova_destroy(dma->dev, state, dma_iova_size(state),
-				 rq_dma_dir(req), nvme_dma_attrs(map));
-		break;
-	case BLK_DMA_NONE:
-	case BLK_DMA_LINEAR:
-	case BLK_DMA_SEGMENTS:
-		break;
-	}
+	dma_iova_destroy(dma->dev, state, dma_iova_size(state), rq_dma_dir(req),
+			 nvme_dma_attrs(map));
 }
 
 static noinline void nvme_unmap_data_walk(struct nvme_dma *dma,
@@ -487,11 +477,19 @@ void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
-	if (iod->data_mode == BLK_DMA_SEGMENTS)
+	switch (iod->data_mode) {
+	case BLK_DMA_NONE:
+	case BLK_DMA_LINEAR:
+		break;
+	case BLK_DMA_IOVA:
+	case BLK_DMA_UNLINKED:
+		nvme_unmap_iova(dma, req, iod->data_mode, &iod->data_iova,
+				iod->data_map);
+		break;
+	case BLK_DMA_SEGMENTS:
 		nvme_unmap_data_segments(dma, req, mapped);
-	else
-		nvme_unmap_at_once(dma, req, iod->data_mode, &iod->data_iova,
-				   iod->data_map);
+		break;
+	}
 	nvme_free_lists(dma, iod);
 }
 EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_data);
@@ -561,11 +559,19 @@ static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
 {
 	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
 
-	if (iod->meta_mode == BLK_DMA_SEGMENTS)
+	switch (iod->meta_mode) {
+	case BLK_DMA_NONE:
+	case BLK_DMA_LINEAR:
+		break;
+	case BLK_DMA_IOVA:
+	case BLK_DMA_UNLINKED:
+		nvme_unmap_iova(dma, req, iod->meta_mode, &iod->meta_iova,
+				iod->meta_map);
+		break;
+	case BLK_DMA_SEGMENTS:
 		nvme_unmap_meta_segments(dma, req, mapped);
-	else
-		nvme_unmap_at_once(dma, req, iod->meta_mode, &iod->meta_iova,
-				   iod->meta_map);
+		break;
+	}
 	if (iod->meta_list)
 		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
 }
