@@ -343,7 +343,10 @@ static bool blk_dma_unwind_iova(struct request *req, struct device *dma_dev,
 	return blk_dma_map_fail(req, iter, error);
 }
 
-/* Map memory in one range of IOVAs; for which blk_dma_can_use_iova() said yes. */
+/*
+ * Map memory in one range of IOVAs, or range by range if none is left. To be
+ * called if blk_dma_can_use_iova().
+ */
 static bool blk_dma_start_iova(struct request *req, struct device *dma_dev,
 			       struct dma_iova_state *state,
 			       struct blk_dma_iter *iter,
@@ -458,7 +461,7 @@ static bool blk_dma_link_only_range(struct request *req, struct device *dma_dev,
 	return true;
 }
 
-/* Bounce buffers, CPU caches, the architecture's own ways: range by range. */
+/* Range by range, where neither a constant nor a range of IOVAs will do. */
 static noinline bool blk_dma_map_data_segments(struct request *req,
 					       struct device *dma_dev,
 					       struct blk_dma_iter *iter)

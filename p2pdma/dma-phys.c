@@ -70,10 +70,11 @@ static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
 }
 
 /*
- * Whether dma_map_page_attrs() and dma_unmap_page_attrs() would do no more than
- * call dma_direct_map_page() and dma_direct_unmap_page().
+ * Whether dma_map_page_attrs() and dma_unmap_page_attrs(), given a direction
+ * that there is, would only call dma_direct_map_page() and
+ * dma_direct_unmap_page().
  */
-static bool dma_phys_is_direct(struct device *dev)
+static bool dma_direct_suffices(struct device *dev)
 {
 	return dma_is_direct(dev) && dev->dma_mask &&
 	       !dma_mappings_watched() && !tracepoint_enabled(dma_unmap_page);
@@ -101,7 +102,7 @@ dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
 		return dma_map_phys_mmio(dev, phys, size, dir, attrs);
 
 	page = pfn_to_page(PHYS_PFN(phys));
-	if (dma_phys_is_direct(dev))
+	if (dma_direct_suffices(dev))
 		return dma_direct_map_page(dev, page, offset_in_page(phys),
 					   size, dir, attrs);
 	return dma_map_page_attrs(dev, page, offset_in_page(phys), size, dir,
@@ -128,7 +129,7 @@ void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
 					   attrs & ~DMA_ATTR_MMIO);
 		return;
 	}
-	if (dma_phys_is_direct(dev))
+	if (dma_direct_suffices(dev))
 		dma_direct_unmap_page(dev, addr, size, dir, attrs);
 	else
 		dma_unmap_page_attrs(dev, addr, size, dir, attrs);
