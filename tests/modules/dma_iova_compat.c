@@ -506,11 +506,6 @@ static bool is_reached_by(const char *how)
 	return !strcmp(p2p, how);
 }
 
-static unsigned long p2p_attrs(void)
-{
-	return is_reached_by("bridge") ? DMA_ATTR_MMIO : 0;
-}
-
 static void test_map_phys(struct kunit *test)
 {
 	void *kva = host_memory[0] + 1000;
@@ -678,11 +673,15 @@ static struct mapping *map_request(struct kunit *test, struct request *req)
 
 static void unmap_request(struct request *req, struct mapping *m)
 {
+	unsigned long attrs = 0;
+
 	if (blk_rq_dma_unmap(req, dev, &m->state, m->size, m->map))
 		return;
+	if (m->map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE)
+		attrs = DMA_ATTR_MMIO;
 	for (unsigned int i = 0; i < m->nr; i++)
 		dma_unmap_phys(dev, m->ranges[i].addr, m->ranges[i].len,
-			       rq_dma_dir(req), p2p_attrs());
+			       rq_dma_dir(req), attrs);
 }
 
 static void expect_unmapped(struct kunit *test, const struct mapping *m)
