@@ -15,7 +15,7 @@
 #define LENGTH (16 * PAGE)
 #define DEPTH 32
 #define SIZE (DEPTH * LENGTH)
-#define MAX_ROUNDS 200
+#define MAX_ROUNDS 2000
 #define ROUNDS 30
 
 static unsigned char *content;
