@@ -13,13 +13,7 @@
 #define HUGE_PAGE (2UL << 20)
 
 /* Host memory in single pages, host memory in a huge page, two P2P providers */
-enum patch_memory {
-	PATCH_HOST,
-	PATCH_HUGE,
-	PATCH_A,
-	PATCH_B,
-	PATCH_MEMORIES
-};
+enum patch_memory { PATCH_HOST, PATCH_HUGE, PATCH_A, PATCH_B, PATCH_MEMORIES };
 
 #define PATCH_LETTERS "hHab"
 
