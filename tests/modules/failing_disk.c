@@ -58,12 +58,13 @@ static const struct block_device_operations failing_ops = {
 
 static int __init failing_init(void)
 {
+	struct queue_limits limits = { .dma_alignment = 3 };
 	int ret = -ENOMEM;
 
 	memory = vzalloc(CAPACITY);
 	if (!memory)
 		return ret;
-	disk = blk_alloc_disk(NULL, NUMA_NO_NODE);
+	disk = blk_alloc_disk(&limits, NUMA_NO_NODE);
 	if (IS_ERR(disk)) {
 		ret = PTR_ERR(disk);
 		goto free;
