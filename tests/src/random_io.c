@@ -107,7 +107,7 @@ static const struct option_entry options[] = {
 	  "how often fewer operations may pass until they count as harmless",
 	  .number = &opt.tries },
 	{ "err", "N",
-	  "let the model of thread 0 err after its operation N, to test this program",
+	  "let the model of thread 0 err after its operation N or a later one, to test this program",
 	  .number = &opt.err },
 	{}
 };
@@ -153,6 +153,7 @@ static struct worker {
 	struct operation slots[MAX_DEPTH];
 	unsigned long *numbers; /* of the operations that it has to issue */
 	unsigned long nr_numbers, issued;
+	bool erred;
 	struct {
 		unsigned long mixed, full, cut, refused, canceled;
 	} counts;
@@ -489,6 +490,20 @@ static void count(struct worker *w, const struct operation *op, long ret)
 		w->counts.full++;
 }
 
+/* If there are patched buffers, it is behind one of these. */
+static void err_on_purpose(struct worker *w, const struct operation *op)
+{
+	const struct patchwork *p = &w->patchworks[op - w->slots];
+
+	if (opt.patched && !op->nr_runs)
+		return;
+	if (op->nr_runs)
+		*patch_shadow(p, p->size) ^= 1;
+	else
+		w->model[op->offset] ^= 1;
+	w->erred = true;
+}
+
 static void complete(struct worker *w, struct operation *op, long ret)
 {
 	const struct patchwork *p = &w->patchworks[op - w->slots];
@@ -501,6 +516,8 @@ static void complete(struct worker *w, struct operation *op, long ret)
 		wrong = "it did not end as it has to";
 	if (!wrong)
 		wrong = settle(w, op, ret < 0 ? 0 : ret);
+	if (!w->index && op->number >= opt.err && !w->erred)
+		err_on_purpose(w, op);
 	if (!wrong && op->nr_runs &&
 	    !patch_holds(p, -(ptrdiff_t)GUARD, p->size + GUARD))
 		wrong = "wrong data was read, or written around the buffer";
@@ -509,8 +526,6 @@ static void complete(struct worker *w, struct operation *op, long ret)
 		fail(w, "%s gave %ld%s%s: %s", text, ret, ret < 0 ? " " : "",
 		     ret < 0 ? strerrorname_np(-ret) : "", wrong);
 	}
-	if (!w->index && op->number == opt.err)
-		w->model[op->offset] ^= 1;
 }
 
 static void complete_request(struct worker *w, struct operation *op, int ret)
@@ -741,6 +756,7 @@ static bool run(const struct item *items, size_t nr_items, char *failure)
 	for (unsigned int i = 0; i < opt.threads; i++) {
 		workers[i].nr_numbers = workers[i].issued = 0;
 		*workers[i].failure = '\0';
+		workers[i].erred = false;
 	}
 	for (size_t i = 0; i < nr_items; i++) {
 		struct worker *w = &workers[items[i].thread];
