@@ -13,9 +13,9 @@
 
 /*
  * QEMU's plugin interface. No package ships its header, so what is used of it is declared here.
- * These few functions are the same in every version of it; only the number to announce differs,
- * and scripts/count/build sets it. Counting with them, not with QEMU's inline counters, is what
- * lets code that every layer calls be counted for its caller; those counters changed in 9.0, too.
+ * QEMU_PLUGIN_API is the version of it to announce, and scripts/count/build sets it: 1, 2 or 7.
+ * Counting with these functions, not with QEMU's inline counters, is what lets code that every
+ * layer calls be counted for its caller; those counters changed in version 2, too.
  */
 typedef uint64_t qemu_plugin_id_t;
 
@@ -39,16 +39,25 @@ struct qemu_plugin_insn;
 
 typedef void (*executed_t)(unsigned int vcpu, void *data);
 
+/* Up to version 6 these two callbacks are told the plugin's id, since 7 what they were registered with. */
+#if QEMU_PLUGIN_API < 7
 void qemu_plugin_register_vcpu_tb_trans_cb(
 	qemu_plugin_id_t id,
 	void (*cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
+				    void (*cb)(qemu_plugin_id_t id, void *data),
+				    void *data);
+#else
+void qemu_plugin_register_vcpu_tb_trans_cb(
+	qemu_plugin_id_t id,
+	void (*cb)(struct qemu_plugin_tb *tb, void *data), void *data);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
+				    void (*cb)(void *data), void *data);
+#endif
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
 					  executed_t cb,
 					  enum qemu_plugin_cb_flags flags,
 					  void *data);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
-				    void (*cb)(qemu_plugin_id_t id, void *data),
-				    void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *
 qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
@@ -157,11 +166,6 @@ static void on_mark(unsigned int vcpu, void *data)
 	end_phase();
 }
 
-static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
-{
-	end_phase();
-}
-
 static void on_below(unsigned int vcpu, void *data)
 {
 	below += (uintptr_t)data;
@@ -264,7 +268,7 @@ static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start,
 	return block;
 }
 
-static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void translate(struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
 	uint64_t start = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
@@ -284,6 +288,40 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 					     QEMU_PLUGIN_CB_NO_REGS,
 					     find_block(tb, start, count));
 }
+
+#if QEMU_PLUGIN_API < 7
+static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	translate(tb);
+}
+
+static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
+{
+	end_phase();
+}
+
+static void start(qemu_plugin_id_t id)
+{
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+}
+#else
+static void on_translate(struct qemu_plugin_tb *tb, void *data)
+{
+	translate(tb);
+}
+
+static void on_exit_of_qemu(void *data)
+{
+	end_phase();
+}
+
+static void start(qemu_plugin_id_t id)
+{
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate, NULL);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+}
+#endif
 
 static void read_shared(const char *name)
 {
@@ -347,7 +385,6 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
 		fail("more than one CPU",
 		     "counts would not repeat; use -smp 1");
 
-	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
-	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+	start(id);
 	return 0;
 }
