@@ -95,4 +95,26 @@ static inline int open_drive(const char *path, unsigned int *lba_size,
 	return fd;
 }
 
+/* The same for files as well, which are made if need be. */
+static inline int open_direct(const char *path, unsigned int *block_size,
+			      size_t *align)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_DIRECT, 0600);
+	struct statx status;
+
+	if (fd < 0)
+		err(1, "%s", path);
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN | STATX_TYPE, &status))
+		err(1, "%s: statx", path);
+	if (S_ISBLK(status.stx_mode)) {
+		close(fd);
+		return open_drive(path, block_size, align);
+	}
+	if (!(status.stx_mask & STATX_DIOALIGN) || !status.stx_dio_mem_align)
+		errx(1, "%s: no direct I/O", path);
+	*block_size = status.stx_dio_offset_align;
+	*align = status.stx_dio_mem_align;
+	return fd;
+}
+
 #endif /* DATA_H */

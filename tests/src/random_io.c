@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random vectored I/O of several threads, in flight together and some of it canceled, between a drive and
- * host memory and the memory of two P2P providers; all of these are held against models. What fails is
- * shrunk to few operations.
+ * Random vectored I/O of several threads, in flight together and some of it canceled, between a drive or a file
+ * and host memory and the memory of two P2P providers, or buffers patched together from pages of all these; all
+ * of it is held against models. What fails is shrunk to few operations.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -20,20 +20,24 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "data.h"
 #include "options.h"
+#include "patchwork.h"
 
 #define MAX_PARTS 16
 #define MAX_DEPTH 64
 #define MAX_THREADS 64
-#define FAILURE_SIZE 512
+#define FAILURE_SIZE 1024
+#define MAX_RUNS 16
+/* Pages of one patched buffer in P2P memory, of which there is not so much */
+#define MAX_P2P_PAGES 64
 /* Operations of a thread between comparisons of everything */
 #define CHECK_INTERVAL 64
 
-enum memory { HOST, P2P_A, P2P_B, MEMORIES };
+enum memory { HOST, P2P_A, P2P_B, PATCHED, MEMORIES };
+#define WHOLE_MEMORIES PATCHED
 enum method { URING_VECTOR, URING_FIXED, URING_PIECES, PLAIN, METHODS };
 
-static const char *const memory_names[] = { "host", "a", "b" };
+static const char *const memory_names[] = { "host", "a", "b", "patched" };
 static const char *const method_names[] = { "io_uring", "io_uring fixed",
 					    "io_uring pieces", "plain" };
 
@@ -44,6 +48,7 @@ static struct {
 	const char *replay;
 	unsigned long operations, threads, depth, seed;
 	unsigned long slot, region, align, p2p_align, tries;
+	unsigned long patched, patched_align;
 	unsigned long err;
 	bool unmixed;
 } opt = {
@@ -55,13 +60,14 @@ static struct {
 	.region = 1 << 20,
 	/* QEMU 7.2 loses bytes where a peer's page does not hold whole blocks. */
 	.p2p_align = 512,
+	.patched_align = 512,
 	.tries = 3,
 	.err = NOT_SET,
 };
 
 static const struct option_entry options[] = {
 	{ "device", "PATH",
-	  "block device; --threads times --region of it is destroyed",
+	  "block device or file; --threads times --region of it is destroyed",
 	  .text = &opt.device },
 	{ "a", "PATH", "p2pmem/allocate of a provider",
 	  .text = &opt.p2p[P2P_A] },
@@ -87,6 +93,12 @@ static const struct option_entry options[] = {
 	{ "p2p-align", "BYTES",
 	  "of buffers in P2P memory; a peer's loses data below 512 on QEMU 7.2",
 	  .number = &opt.p2p_align },
+	{ "patched", "BYTES",
+	  "of the longest buffer whose pages change their class; 0: have none",
+	  .number = &opt.patched },
+	{ "patched-align", "BYTES",
+	  "of these; below the size of a block, one may be of two classes",
+	  .number = &opt.patched_align },
 	{ "seed", "N", "of everything random", .number = &opt.seed },
 	{ "replay", "LIST",
 	  "only these operations, as in 0:12,1:7: the thread and its operation",
@@ -95,7 +107,7 @@ static const struct option_entry options[] = {
 	  "how often fewer operations may pass until they count as harmless",
 	  .number = &opt.tries },
 	{ "err", "N",
-	  "let the model of thread 0 err after its operation N, to test this program",
+	  "let the model of thread 0 err after its operation N or a later one, to test this program",
 	  .number = &opt.err },
 	{}
 };
@@ -117,9 +129,11 @@ struct operation {
 	size_t offset, length, stamp;
 	unsigned int pending; /* requests to io_uring */
 	long result;
-	unsigned int nr_parts;
+	bool reached; /* the drive can reach all of it */
+	unsigned int nr_parts, nr_runs;
 	struct part parts[MAX_PARTS];
 	struct iovec iov[MAX_PARTS];
+	struct patch_run runs[MAX_RUNS];
 };
 
 /* An operation of some thread, of those that a run consists of. */
@@ -135,9 +149,11 @@ static struct worker {
 	off_t start; /* of its region */
 	unsigned char *model, *scratch;
 	unsigned char *memory[MEMORIES], *shadow[MEMORIES];
+	struct patchwork patchworks[MAX_DEPTH];
 	struct operation slots[MAX_DEPTH];
 	unsigned long *numbers; /* of the operations that it has to issue */
 	unsigned long nr_numbers, issued;
+	bool erred;
 	struct {
 		unsigned long mixed, full, cut, refused, canceled;
 	} counts;
@@ -195,6 +211,110 @@ static bool add_part(const struct worker *w, struct operation *op, size_t unit,
 	return true;
 }
 
+/* What a run of pages at that distance from the first one can be of. */
+static enum patch_memory choose_memory(const struct operation *op, size_t at,
+				       size_t limit, size_t p2p_left)
+{
+	enum patch_memory memory = random_below(PATCH_MEMORIES);
+
+	if (opt.unmixed && op->nr_runs)
+		memory = op->runs[0].memory;
+	if (patch_is_p2p(memory) && (patch_fds[memory] < 0 || !p2p_left))
+		return PATCH_HOST;
+	if (memory == PATCH_HUGE &&
+	    (at % (HUGE_PAGE / PAGE) || limit < HUGE_PAGE / PAGE))
+		return PATCH_HOST;
+	return memory;
+}
+
+/* Runs of pages for a patched buffer of so many; how many pages they have got. */
+static size_t make_runs(struct operation *op, size_t pages)
+{
+	size_t laid = 0, p2p_left = MAX_P2P_PAGES;
+
+	while (laid < pages && op->nr_runs < MAX_RUNS) {
+		struct patch_run *run = &op->runs[op->nr_runs];
+		size_t limit = pages - laid;
+
+		run->memory = choose_memory(op, laid, limit, p2p_left);
+		if (opt.unmixed && op->nr_runs &&
+		    patch_is_p2p(run->memory) != patch_is_p2p(op->runs->memory))
+			break;
+		if (patch_is_p2p(run->memory) && limit > p2p_left)
+			limit = p2p_left;
+		run->pages = 1 + random_below(1UL << random_below(10));
+		if (run->memory == PATCH_HUGE)
+			run->pages = HUGE_PAGE / PAGE;
+		if (run->pages > limit)
+			run->pages = limit;
+		if (patch_is_p2p(run->memory))
+			p2p_left -= run->pages;
+		laid += run->pages;
+		op->nr_runs++;
+	}
+	return laid;
+}
+
+/* Whether the drive reaches these bytes of a patched buffer. */
+static bool runs_reached(const struct operation *op, size_t from, size_t to)
+{
+	size_t start = 0;
+
+	for (unsigned int i = 0; i < op->nr_runs; i++) {
+		size_t end = start + op->runs[i].pages * PAGE;
+
+		if (unreachable >= 0 && from < end && to > start &&
+		    op->runs[i].memory - PATCH_A + P2P_A ==
+			    (unsigned int)unreachable)
+			return false;
+		start = end;
+	}
+	return true;
+}
+
+/* Cut a patched buffer into vectors, wherever a block ends. */
+static void cut(const struct worker *w, struct operation *op, size_t at,
+		unsigned int parts)
+{
+	size_t left = op->length;
+
+	while (left) {
+		struct part *part = &op->parts[op->nr_parts];
+
+		part->memory = PATCHED;
+		part->at = at;
+		part->length = left;
+		if (op->nr_parts + 1 < parts && left > lba_size)
+			part->length =
+				lba_size * (1 + random_below(left / lba_size));
+		op->iov[op->nr_parts].iov_base = w->memory[PATCHED] + at;
+		op->iov[op->nr_parts].iov_len = part->length;
+		op->nr_parts++;
+		at += part->length;
+		left -= part->length;
+	}
+}
+
+static void make_patched(const struct worker *w, struct operation *op,
+			 unsigned int parts)
+{
+	const struct patchwork *p = &w->patchworks[op->number % opt.depth];
+	size_t pages = 1 + random_below(1UL << random_below(11));
+	size_t offset, blocks;
+
+	pages = make_runs(op, pages < opt.patched / PAGE ? pages :
+							   opt.patched / PAGE);
+	offset = random_below(PAGE / opt.patched_align) * opt.patched_align;
+	if (pages * PAGE - offset < lba_size)
+		offset = 0;
+	blocks = (pages * PAGE - offset) / lba_size;
+	if (random_next() & 1)
+		blocks = 1 + random_below(blocks);
+	op->length = blocks * lba_size;
+	op->reached = runs_reached(op, offset, offset + op->length);
+	cut(w, op, p->pages - w->memory[PATCHED] + offset, parts);
+}
+
 /* The operation of that number is the same in every run of a seed. */
 static void make_operation(const struct worker *w, struct operation *op,
 			   unsigned long number)
@@ -208,6 +328,7 @@ static void make_operation(const struct worker *w, struct operation *op,
 	random_state = random_next() ^ ((uint64_t)w->index << 48 | number);
 	memset(op, 0, sizeof(*op));
 	op->number = number;
+	op->reached = true;
 	op->write = random_next() & 1;
 	op->method = random_below(METHODS);
 	op->cancel = !random_below(8) && op->method < URING_PIECES;
@@ -218,14 +339,19 @@ static void make_operation(const struct worker *w, struct operation *op,
 	parts = op->method == URING_FIXED || op->method == URING_PIECES ?
 			1 :
 			1 + random_below(MAX_PARTS);
+	if (opt.patched && op->method != URING_FIXED && random_next() & 1) {
+		make_patched(w, op, parts);
+		parts = 0;
+	}
 	for (unsigned int i = 0; i < parts; i++) {
 		while (op->method != URING_FIXED && (!i || !opt.unmixed)) {
-			memory = random_below(MEMORIES);
+			memory = random_below(WHOLE_MEMORIES);
 			if (w->memory[memory])
 				break;
 		}
 		if (!add_part(w, op, unit, memory, &next[memory]))
 			break;
+		op->reached &= (int)memory != unreachable;
 	}
 	op->offset = random_below((opt.region - op->length) / lba_size + 1) *
 		     lba_size;
@@ -248,6 +374,11 @@ static int describe(const struct worker *w, const struct operation *op,
 		length += snprintf(text + length, size - length, " %s+%zu:%zu",
 				   memory_names[op->parts[i].memory],
 				   op->parts[i].at, op->parts[i].length);
+	for (unsigned int i = 0; i < op->nr_runs && (size_t)length < size; i++)
+		length += snprintf(text + length, size - length, "%s %c%zu",
+				   i ? "" : ", pages",
+				   PATCH_LETTERS[op->runs[i].memory],
+				   op->runs[i].pages);
 	return length;
 }
 
@@ -331,27 +462,18 @@ static const char *settle(struct worker *w, const struct operation *op,
 	return NULL;
 }
 
-/* Parts out of reach end a call before them, or refuse it if there is nothing before them. */
+/* What the drive cannot reach fails the whole call. */
 static bool expected(const struct operation *op, long ret)
 {
-	size_t reached = 0;
-	unsigned int i;
-
-	for (i = 0; i < op->nr_parts; i++) {
-		if ((int)op->parts[i].memory == unreachable)
-			break;
-		reached += op->parts[i].length;
-	}
 	if (ret == -ECANCELED)
 		return op->cancel;
-	/* After a short direct part, Linux goes on through the page cache if it may block. */
-	if (op->method == PLAIN && reached && ret == (long)op->length)
-		return true;
-	return ret == (reached ? (long)reached : -EREMOTEIO);
+	return ret == (op->reached ? (long)op->length : -EREMOTEIO);
 }
 
 static void count(struct worker *w, const struct operation *op, long ret)
 {
+	if (op->nr_runs > 1)
+		w->counts.mixed++;
 	for (unsigned int i = 1; i < op->nr_parts; i++) {
 		if (op->parts[i].memory != op->parts[0].memory) {
 			w->counts.mixed++;
@@ -368,10 +490,25 @@ static void count(struct worker *w, const struct operation *op, long ret)
 		w->counts.full++;
 }
 
+/* If there are patched buffers, it is behind one of these. */
+static void err_on_purpose(struct worker *w, const struct operation *op)
+{
+	const struct patchwork *p = &w->patchworks[op - w->slots];
+
+	if (opt.patched && !op->nr_runs)
+		return;
+	if (op->nr_runs)
+		*patch_shadow(p, p->size) ^= 1;
+	else
+		w->model[op->offset] ^= 1;
+	w->erred = true;
+}
+
 static void complete(struct worker *w, struct operation *op, long ret)
 {
+	const struct patchwork *p = &w->patchworks[op - w->slots];
 	const char *wrong = NULL;
-	char text[400];
+	char text[FAILURE_SIZE - 100];
 
 	op->busy = false;
 	count(w, op, ret);
@@ -379,13 +516,16 @@ static void complete(struct worker *w, struct operation *op, long ret)
 		wrong = "it did not end as it has to";
 	if (!wrong)
 		wrong = settle(w, op, ret < 0 ? 0 : ret);
+	if (!w->index && op->number >= opt.err && !w->erred)
+		err_on_purpose(w, op);
+	if (!wrong && op->nr_runs &&
+	    !patch_holds(p, -(ptrdiff_t)GUARD, p->size + GUARD))
+		wrong = "wrong data was read, or written around the buffer";
 	if (wrong) {
 		describe(w, op, text, sizeof(text));
 		fail(w, "%s gave %ld%s%s: %s", text, ret, ret < 0 ? " " : "",
 		     ret < 0 ? strerrorname_np(-ret) : "", wrong);
 	}
-	if (!w->index && op->number == opt.err)
-		w->model[op->offset] ^= 1;
 }
 
 static void complete_request(struct worker *w, struct operation *op, int ret)
@@ -541,11 +681,20 @@ static void check(struct worker *w)
 	if (!read_region(w, 0, opt.region))
 		return;
 	compare(w, "region", w->model, opt.region);
-	for (int i = 0; i < MEMORIES; i++) {
+	for (int i = 0; i < WHOLE_MEMORIES; i++) {
 		if (!w->memory[i])
 			continue;
 		copy_words(w->scratch, w->memory[i], opt.depth * opt.slot);
 		compare(w, memory_names[i], w->shadow[i], opt.depth * opt.slot);
+	}
+	for (unsigned int i = 0; opt.patched && i < opt.depth; i++) {
+		const struct patchwork *p = &w->patchworks[i];
+
+		if (p->size &&
+		    !patch_holds(p, -(ptrdiff_t)GUARD, p->size + GUARD))
+			fail(w,
+			     "thread %u: patched buffer %u changed after its operation",
+			     w->index, i);
 	}
 }
 
@@ -555,7 +704,7 @@ static void fill(struct worker *w)
 	fill_random(w->model, opt.region);
 	if (pwrite(fd, w->model, opt.region, w->start) != (ssize_t)opt.region)
 		err(1, "filling %s", opt.device);
-	for (int i = 0; i < MEMORIES; i++) {
+	for (int i = 0; i < WHOLE_MEMORIES; i++) {
 		if (!w->memory[i])
 			continue;
 		fill_random(w->shadow[i], opt.depth * opt.slot);
@@ -563,10 +712,20 @@ static void fill(struct worker *w)
 	}
 }
 
+static void lay(struct worker *w, const struct operation *op)
+{
+	struct patchwork *p = &w->patchworks[op - w->slots];
+
+	patch_lay(p, op->runs, op->nr_runs);
+	patch_fill(p, (uint64_t)w->index << 32 | op->number);
+}
+
 static void *work(void *argument)
 {
 	struct worker *w = argument;
 
+	for (unsigned int i = 0; opt.patched && i < opt.depth; i++)
+		patch_lay(&w->patchworks[i], NULL, 0);
 	fill(w);
 	while (w->issued < w->nr_numbers && !atomic_load(&stop)) {
 		unsigned long number = w->numbers[w->issued];
@@ -577,6 +736,8 @@ static void *work(void *argument)
 		make_operation(w, op, number);
 		while (conflict(w, op))
 			reap(w);
+		if (op->nr_runs)
+			lay(w, op);
 		stamp(w, op);
 		issue(w, op);
 		if (!(++w->issued % CHECK_INTERVAL))
@@ -595,6 +756,7 @@ static bool run(const struct item *items, size_t nr_items, char *failure)
 	for (unsigned int i = 0; i < opt.threads; i++) {
 		workers[i].nr_numbers = workers[i].issued = 0;
 		*workers[i].failure = '\0';
+		workers[i].erred = false;
 	}
 	for (size_t i = 0; i < nr_items; i++) {
 		struct worker *w = &workers[items[i].thread];
@@ -669,7 +831,7 @@ static void print_failure(int argc, char **argv, const struct item *items,
 			  size_t nr_items, const char *failure)
 {
 	struct operation op;
-	char text[512];
+	char text[FAILURE_SIZE];
 
 	fprintf(stderr, "%zu operation%s remain%s:\n", nr_items,
 		nr_items == 1 ? "" : "s", nr_items == 1 ? "s" : "");
@@ -748,6 +910,22 @@ static void *allocate(size_t size)
 	return memory;
 }
 
+/* Buffers for each slot of a thread, in one range of memory */
+static void set_up_patchworks(struct worker *w)
+{
+	size_t stride = (opt.patched + 2 * GUARD + HUGE_PAGE - 1) & -HUGE_PAGE;
+	struct patchwork all;
+
+	patch_reserve(&all, opt.depth * stride - 2 * GUARD);
+	w->memory[PATCHED] = all.pages - GUARD;
+	w->shadow[PATCHED] = all.shadow;
+	for (unsigned int i = 0; i < opt.depth; i++) {
+		w->patchworks[i] = all;
+		w->patchworks[i].pages += i * stride;
+		w->patchworks[i].shadow += i * stride;
+	}
+}
+
 static void set_up_worker(struct worker *w, size_t nr_numbers)
 {
 	size_t size = opt.depth * opt.slot;
@@ -758,7 +936,9 @@ static void set_up_worker(struct worker *w, size_t nr_numbers)
 	w->model = allocate(opt.region);
 	w->scratch = allocate(size > opt.region ? size : opt.region);
 	w->numbers = allocate(nr_numbers * sizeof(*w->numbers));
-	for (int i = 0; i < MEMORIES; i++) {
+	if (opt.patched)
+		set_up_patchworks(w);
+	for (int i = 0; i < WHOLE_MEMORIES; i++) {
 		if (i != HOST && !opt.p2p[i])
 			continue;
 		w->memory[i] = map_memory(opt.p2p[i], size);
@@ -779,7 +959,7 @@ static void set_up(void)
 
 	if (!opt.device)
 		errx(1, "--device is missing, see --help");
-	fd = open_drive(opt.device, &lba_size, &align);
+	fd = open_direct(opt.device, &lba_size, &align);
 	if (!opt.align)
 		opt.align = align;
 	if (!opt.threads || opt.threads > MAX_THREADS || !opt.depth ||
@@ -787,13 +967,18 @@ static void set_up(void)
 		errx(1, "--threads is 1 to %u, --depth 1 to %u", MAX_THREADS,
 		     MAX_DEPTH);
 	if (opt.slot < 2 * PAGE || (opt.slot | opt.region) & (PAGE - 1) ||
-	    opt.region < MEMORIES * opt.slot)
+	    opt.region < WHOLE_MEMORIES * opt.slot)
 		errx(1,
 		     "--slot is whole pages, two at least, and --region is whole pages, %u slots at least",
-		     MEMORIES);
+		     WHOLE_MEMORIES);
+	if (opt.patched & (PAGE - 1) || opt.patched > opt.region)
+		errx(1, "--patched is whole pages, no more than --region");
+	for (int i = P2P_A; i <= P2P_B; i++)
+		if (opt.patched && opt.p2p[i])
+			patch_use(PATCH_A + i - P2P_A, opt.p2p[i]);
 	/* What readahead caches would be stale after another thread's direct writes. */
 	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-	for (int i = P2P_A; opt.unreachable && i < MEMORIES; i++)
+	for (int i = P2P_A; opt.unreachable && i <= P2P_B; i++)
 		if (!strcmp(opt.unreachable, memory_names[i]))
 			unreachable = i;
 	if (opt.unreachable && unreachable < 0)
