@@ -44,6 +44,10 @@ patched: tree
 mainline: deps ## fetch and build Debian's newest kernel as a third arm
 	scripts/kernel mainline || [ $$? = 77 ]
 
+.PHONY: qemu
+qemu: deps ## fetch Debian's newest QEMU into the build folder, which guests run in from then on
+	scripts/qemu || [ $$? = 77 ]
+
 .PHONY: modules
 modules: stock patched
 	scripts/modules
@@ -103,11 +107,11 @@ bisect: source initramfs ## build and boot every step of the series by itself
 	scripts/bisect
 
 .PHONY: clean
-clean: ## remove what make made, except the kernel sources
+clean: ## remove what make made, except the kernel sources and QEMU
 	scripts/clean
 
 .PHONY: distclean
-distclean: ## remove the kernel sources too
+distclean: ## remove those too
 	scripts/clean --all
 
 .PHONY: help

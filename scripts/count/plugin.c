@@ -13,9 +13,9 @@
 
 /*
  * QEMU's plugin interface. No package ships its header, so what is used of it is declared here.
- * These few functions are the same in every version of it; only the number to announce differs,
- * and scripts/count/build sets it. Counting with them, not with QEMU's inline counters, is what
- * lets code that every layer calls be counted for its caller; those counters changed in 9.0, too.
+ * QEMU_PLUGIN_API is the version of it to announce, and scripts/count/build sets it: 1, 2 or 7.
+ * Counting with these functions, not with QEMU's inline counters, is what lets code that every
+ * layer calls be counted for its caller; those counters changed in version 2, too.
  */
 typedef uint64_t qemu_plugin_id_t;
 
@@ -39,16 +39,29 @@ struct qemu_plugin_insn;
 
 typedef void (*executed_t)(unsigned int vcpu, void *data);
 
+/* Up to version 6 these two callbacks are told the plugin's id, since 7 what they were registered with. */
+#if QEMU_PLUGIN_API < 7
 void qemu_plugin_register_vcpu_tb_trans_cb(
 	qemu_plugin_id_t id,
 	void (*cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
+				    void (*cb)(qemu_plugin_id_t id, void *data),
+				    void *data);
+#else
+void qemu_plugin_register_vcpu_tb_trans_cb(
+	qemu_plugin_id_t id,
+	void (*cb)(struct qemu_plugin_tb *tb, void *data), void *data);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
+				    void (*cb)(void *data), void *data);
+#endif
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
 					  executed_t cb,
 					  enum qemu_plugin_cb_flags flags,
 					  void *data);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id,
-				    void (*cb)(qemu_plugin_id_t id, void *data),
-				    void *data);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
+					    executed_t cb,
+					    enum qemu_plugin_cb_flags flags,
+					    void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *
 qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
@@ -58,10 +71,16 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 
 EXPORT int qemu_plugin_version = QEMU_PLUGIN_API;
 
+/* How often a block was begun, and, once it was left early, how often before each of its instructions. */
+struct tally {
+	uint64_t begun;
+	uint64_t *left;
+};
+
 /* A straight run of instructions: QEMU's translation block, kept over retranslation. */
 struct block {
 	struct block *next;
-	uint64_t executed;
+	struct tally tally;
 	size_t count;
 	uint64_t address[];
 };
@@ -71,7 +90,7 @@ struct call {
 	struct call *next;
 	const struct block *shared;
 	const struct block *caller;
-	uint64_t executed;
+	struct tally tally;
 };
 
 struct range {
@@ -85,6 +104,8 @@ static struct block *blocks[BUCKETS];
 static struct call *calls[BUCKETS];
 static const struct block *caller;
 static const struct block *last;
+static const struct block *unfinished;
+static struct tally *unfinished_tally;
 static uint64_t below;
 static uint64_t from = 0xffff800000000000;
 static uint64_t mark;
@@ -109,11 +130,19 @@ static void *allocate(size_t size)
 }
 
 static void write_block(FILE *file, const struct block *block,
-			uint64_t executed, uint64_t by)
+			struct tally *tally, uint64_t by)
 {
-	for (size_t i = 0; executed && i < block->count; i++)
+	uint64_t executed = tally->begun;
+
+	for (size_t i = 0; executed && i < block->count; i++) {
+		if (tally->left)
+			executed -= tally->left[i];
 		fprintf(file, "%016" PRIx64 " %" PRIu64 " %016" PRIx64 "\n",
 			block->address[i], executed, by);
+	}
+	tally->begun = 0;
+	free(tally->left);
+	tally->left = NULL;
 }
 
 /*
@@ -132,19 +161,18 @@ static void end_phase(void)
 
 	fprintf(file, "%016x %" PRIu64 " %016x\n", 0, below, 0);
 	below = 0;
+	unfinished = NULL;
 	for (size_t i = 0; i < BUCKETS; i++) {
 		for (struct block *block = blocks[i]; block;
 		     block = block->next) {
-			write_block(file, block, block->executed, 0);
-			block->executed = 0;
+			write_block(file, block, &block->tally, 0);
 		}
 		for (struct call *call = calls[i]; call; call = call->next) {
-			write_block(file, call->shared, call->executed,
+			write_block(file, call->shared, &call->tally,
 				    call->caller ?
 					    call->caller->address
 						    [call->caller->count - 1] :
 					    0);
-			call->executed = 0;
 		}
 	}
 
@@ -157,15 +185,44 @@ static void on_mark(unsigned int vcpu, void *data)
 	end_phase();
 }
 
-static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
-{
-	end_phase();
-}
-
 static void on_below(unsigned int vcpu, void *data)
 {
 	below += (uintptr_t)data;
 	last = NULL;
+	unfinished = NULL;
+}
+
+static void on_last_instruction(unsigned int vcpu, void *data)
+{
+	unfinished = NULL;
+}
+
+/*
+ * From 8.2 on QEMU leaves a block at an instruction that reads or writes a device's registers,
+ * executes that one unseen, and goes on with the next one as the start of another block.
+ */
+static void leave_unfinished(const struct block *next)
+{
+	for (size_t i = 1; unfinished && i < unfinished->count; i++) {
+		if (unfinished->address[i] != next->address[0])
+			continue;
+		if (!unfinished_tally->left)
+			unfinished_tally->left = allocate(
+				unfinished->count * sizeof(uint64_t));
+		unfinished_tally->left[i]++;
+		break;
+	}
+	unfinished = NULL;
+}
+
+static void begin(const struct block *block, struct tally *tally)
+{
+	leave_unfinished(block);
+	tally->begun++;
+	if (block->count > 1) {
+		unfinished = block;
+		unfinished_tally = tally;
+	}
 }
 
 /*
@@ -187,7 +244,7 @@ static void on_block(unsigned int vcpu, void *data)
 
 	if (is_repetition(block))
 		return;
-	block->executed++;
+	begin(block, &block->tally);
 	caller = block;
 }
 
@@ -202,7 +259,7 @@ static void on_shared_block(unsigned int vcpu, void *data)
 		return;
 	for (call = *bucket; call; call = call->next) {
 		if (call->shared == data && call->caller == caller) {
-			call->executed++;
+			begin(data, &call->tally);
 			return;
 		}
 	}
@@ -210,9 +267,9 @@ static void on_shared_block(unsigned int vcpu, void *data)
 	call = allocate(sizeof(*call));
 	call->shared = data;
 	call->caller = caller;
-	call->executed = 1;
 	call->next = *bucket;
 	*bucket = call;
+	begin(data, &call->tally);
 }
 
 static bool is_shared(uint64_t address)
@@ -264,7 +321,7 @@ static struct block *find_block(const struct qemu_plugin_tb *tb, uint64_t start,
 	return block;
 }
 
-static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void translate(struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
 	uint64_t start = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
@@ -283,7 +340,45 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, executed,
 					     QEMU_PLUGIN_CB_NO_REGS,
 					     find_block(tb, start, count));
+	if (count > 1)
+		qemu_plugin_register_vcpu_insn_exec_cb(
+			qemu_plugin_tb_get_insn(tb, count - 1),
+			on_last_instruction, QEMU_PLUGIN_CB_NO_REGS, NULL);
 }
+
+#if QEMU_PLUGIN_API < 7
+static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	translate(tb);
+}
+
+static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
+{
+	end_phase();
+}
+
+static void start(qemu_plugin_id_t id)
+{
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+}
+#else
+static void on_translate(struct qemu_plugin_tb *tb, void *data)
+{
+	translate(tb);
+}
+
+static void on_exit_of_qemu(void *data)
+{
+	end_phase();
+}
+
+static void start(qemu_plugin_id_t id)
+{
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate, NULL);
+	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+}
+#endif
 
 static void read_shared(const char *name)
 {
@@ -347,7 +442,6 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
 		fail("more than one CPU",
 		     "counts would not repeat; use -smp 1");
 
-	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
-	qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+	start(id);
 	return 0;
 }

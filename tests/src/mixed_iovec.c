@@ -27,12 +27,11 @@
 
 enum memory { HOST, P2P_A, P2P_B, MEMORIES };
 enum engine { ENGINE_IO_URING, ENGINE_LIBAIO, ENGINE_PLAIN };
-enum expectation { EXPECT_FULL, EXPECT_PREFIX, EXPECT_REFUSED, EXPECT_ANY };
+enum expectation { EXPECT_FULL, EXPECT_REFUSED, EXPECT_ANY };
 
 static const char *const memory_names[] = { "host", "a", "b" };
 static const char *const engine_names[] = { "io_uring", "libaio", "plain" };
-static const char *const expectation_names[] = { "full", "prefix", "refused",
-						 "any" };
+static const char *const expectation_names[] = { "full", "refused", "any" };
 
 static struct options {
 	const char *device;
@@ -210,27 +209,19 @@ static void describe(const struct call *call, unsigned long number, long ret)
 			call->parts[i].length);
 }
 
-/* Whether the result is what --expect calls for; parts out of reach end or refuse a call. */
+/* Whether the result is what --expect calls for. */
 static bool expected(const struct call *call, long ret)
 {
-	size_t reached = 0;
-	unsigned int i;
+	bool reached = true;
 
-	for (i = 0; i < call->nr_parts; i++) {
+	for (unsigned int i = 0; i < call->nr_parts; i++)
 		if ((int)call->parts[i].memory == opt.unreachable)
-			break;
-		reached += call->parts[i].length;
-	}
+			reached = false;
 	switch (opt.expect) {
 	case EXPECT_FULL:
 		return ret == (long)call->length;
-	case EXPECT_PREFIX:
-		/* After a short direct part, Linux may go on through the page cache. */
-		return ret == (reached ? (long)reached : -EREMOTEIO) ||
-		       (reached && ret == (long)call->length);
 	case EXPECT_REFUSED:
-		return ret ==
-		       (i < call->nr_parts ? -EREMOTEIO : (long)call->length);
+		return ret == (reached ? (long)call->length : -EREMOTEIO);
 	case EXPECT_ANY:
 		return true;
 	}
@@ -334,10 +325,8 @@ static void usage(FILE *out)
 		"  --a PATH, --b PATH   p2pmem/allocate of the providers (default: none, only host memory)\n"
 		"  --unreachable WHICH  a or b: the drive cannot reach it (default: none)\n"
 		"  --engine NAME        io_uring, libaio or plain (default: %s)\n"
-		"  --expect HOW         full: every call moves all of its bytes; prefix: at least those before\n"
-		"                       a part out of reach, EREMOTEIO when there are none; refused:\n"
-		"                       EREMOTEIO with any part out of reach, else all; any: only the data\n"
-		"                       must be right (default: %s)\n"
+		"  --expect HOW         full: every call moves all of its bytes; refused: EREMOTEIO with any part\n"
+		"                       out of reach, else all; any: only the data must be right (default: %s)\n"
 		"  --count N            calls (default: %u)\n"
 		"  --parts N            most iovecs of one call, at most %u (default: %u)\n"
 		"  --part-size BYTES    longest iovec (default: %zu)\n"

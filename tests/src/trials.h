@@ -31,6 +31,8 @@ struct trial {
 	bool reach; /* EREMOTEIO instead if the drive cannot reach the memory */
 	bool differs; /* the stock kernel is different: */
 	long stock;
+	/* if not 0, what comes instead where the memory is the drive's own */
+	long own;
 };
 
 static struct trial_options {
@@ -39,6 +41,7 @@ static struct trial_options {
 	const char *file;
 	const char *only;
 	bool stock;
+	bool own;
 	bool unreachable;
 	bool list;
 } opt;
@@ -114,6 +117,8 @@ static inline long expected_result(const struct trial *trial)
 {
 	if (opt.unreachable && trial->reach)
 		return -EREMOTEIO;
+	if (opt.own && trial->own)
+		return trial->own;
 	return opt.stock && trial->differs ? trial->stock : trial->expect;
 }
 
@@ -135,6 +140,8 @@ static inline void list_trials(const struct trial *trials)
 		       result_name(trials->expect));
 		if (trials->differs)
 			printf(" (stock: %s)", result_name(trials->stock));
+		if (trials->own)
+			printf(" (own CMB: %s)", result_name(trials->own));
 		putchar('\n');
 	}
 }
@@ -152,6 +159,8 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 		{ "only", "NAME", "trial to run", .text = &opt.only },
 		{ "stock", NULL, "expect what the stock kernel does",
 		  .flag = &opt.stock },
+		{ "own", NULL, "the memory is the drive's own CMB",
+		  .flag = &opt.own },
 		{ "unreachable", NULL, "the drive cannot reach the memory",
 		  .flag = &opt.unreachable },
 		{ "list", NULL, "print the trials and their results, run none",
