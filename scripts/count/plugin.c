@@ -39,7 +39,7 @@ struct qemu_plugin_insn;
 
 typedef void (*executed_t)(unsigned int vcpu, void *data);
 
-/* Up to version 6 these two callbacks are told the plugin's id, since 7 what they were registered with. */
+/* Up to version 6 callbacks get the plugin's id, since 7 the data they were registered with. */
 #if QEMU_PLUGIN_API < 7
 void qemu_plugin_register_vcpu_tb_trans_cb(
 	qemu_plugin_id_t id,
@@ -71,7 +71,7 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 
 EXPORT int qemu_plugin_version = QEMU_PLUGIN_API;
 
-/* How often a block was begun, and, once it was left early, how often before each of its instructions. */
+/* How often a block was begun, and how often it was left early before each of its instructions. */
 struct tally {
 	uint64_t begun;
 	uint64_t *left;

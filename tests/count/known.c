@@ -18,7 +18,7 @@ __attribute__((noinline)) void mark(void)
 				     : "memory");                         \
 	}
 
-/* Reads a register of a device, the local APIC's version: QEMU from 8.2 on leaves a block there and starts another. */
+/* Reads the local APIC's version. From 8.2 on QEMU leaves a block at a device's register. */
 #define READ_DEVICE "mov 0xfee00030, %eax"
 
 #line 1 "block/blk-mq.c"
