@@ -19,6 +19,9 @@
 #define NR_IN_SLOTS (2 * DMA_IOVA_BATCH_RANGES + 8)
 #define NR_TRANSFERS (NR_IN_SLOTS + 4)
 #define NR_SLOTS (NR_IN_SLOTS * SLOTS_APART)
+/* Slots of an NVMe queue, and more of them than there is room for below 4 GiB */
+#define NR_OF_QUEUE 1023
+#define NR_QUEUES 256
 
 static char *device;
 module_param(device, charp, 0444);
@@ -58,6 +61,11 @@ static size_t granule(void)
 	return 1UL << __ffs(domain->pgsize_bitmap);
 }
 
+static bool map_sync_is_idle(void)
+{
+	return domain->sync_map_idle || !domain->ops->iotlb_sync_map;
+}
+
 /* In a domain with a flush queue, slots are for one granule each, in turns. */
 static void skip_in_turns(struct kunit *test)
 {
@@ -94,7 +102,7 @@ static void test_slot_place(struct kunit *test)
 	struct dma_iova_state state;
 
 	skip_in_turns(test);
-	KUNIT_EXPECT_GE(test, slots.large,
+	KUNIT_ASSERT_GE(test, slots.large,
 			slots.small + NR_SLOTS * granule());
 	for (int i = 0; i < ARRAY_SIZE(indexes) * ARRAY_SIZE(pads) *
 			ARRAY_SIZE(sizes); i++) {
@@ -113,6 +121,92 @@ static void test_slot_place(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, &slots,
 						   NR_SLOTS, 0, 1));
 	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, NULL, 0, 0, 1));
+}
+
+static bool low_first;
+
+static void restore_low_first(void *unused)
+{
+	dev->iommu->pci_32bit_workaround = low_first;
+}
+
+/* Whether the device is to have addresses below 4 GiB first, for this test. */
+static void set_low_first(struct kunit *test, bool value)
+{
+	low_first = dev->iommu->pci_32bit_workaround;
+	dev->iommu->pci_32bit_workaround = value;
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, restore_low_first,
+						  NULL));
+}
+
+static u64 end_of_slots(const struct dma_iova_slots *s)
+{
+	if (s->large)
+		return s->large + (u64)s->nr * DMA_IOVA_SLOT_SIZE;
+	return s->small + (u64)s->nr * granule() *
+				  (s->turns ? DMA_IOVA_SLOT_TURNS : 1);
+}
+
+/* As many queues as find slots below 4 GiB; their slots are freed again. */
+static unsigned int fill_low(struct kunit *test, struct dma_iova_slots *queues,
+			     u64 *bytes)
+{
+	struct dma_iova_state state;
+	unsigned int nr;
+
+	*bytes = 0;
+	for (nr = 0; nr < NR_QUEUES; nr++) {
+		struct dma_iova_slots *queue = &queues[nr];
+
+		dma_iova_alloc_slots(dev, queue, NR_OF_QUEUE);
+		if (!queue->nr)
+			break;
+		*bytes += end_of_slots(queue) - queue->small;
+		KUNIT_EXPECT_LE(test, end_of_slots(queue), SZ_4G);
+		if (queue->large)
+			KUNIT_EXPECT_LE(test, *bytes, SZ_1G / 2);
+	}
+	/* that did not use up what others look for there */
+	KUNIT_EXPECT_TRUE(test, dma_iova_try_alloc(dev, &state, 0, SZ_1M));
+	KUNIT_EXPECT_LT(test, state.addr, SZ_4G);
+	KUNIT_EXPECT_TRUE(test, dev->iommu->pci_32bit_workaround);
+	dma_iova_free(dev, &state);
+	for (int i = 0; i < nr; i++)
+		dma_iova_free_slots(dev, &queues[i]);
+	return nr;
+}
+
+/* A device that may have no wires for addresses of more than 32 bits. */
+static void test_slots_low(struct kunit *test)
+{
+	struct dma_iova_slots *queues = kunit_kcalloc(test, NR_QUEUES,
+						      sizeof(*queues),
+						      GFP_KERNEL);
+	unsigned int nr;
+	u64 bytes;
+
+	KUNIT_ASSERT_NOT_NULL(test, queues);
+	set_low_first(test, true);
+	nr = fill_low(test, queues, &bytes);
+	KUNIT_EXPECT_GT(test, nr, 0);
+	KUNIT_EXPECT_LT(test, nr, NR_QUEUES);
+	KUNIT_EXPECT_LE(test, bytes, SZ_1G);
+	kunit_info(test, "%u queues have slots below 4 GiB, %llu MiB", nr,
+		   bytes / SZ_1M);
+	KUNIT_EXPECT_EQ(test, nr, fill_low(test, queues, &bytes));
+}
+
+static void test_slots_high(struct kunit *test)
+{
+	struct dma_iova_slots queue;
+
+	set_low_first(test, false);
+	dma_iova_alloc_slots(dev, &queue, NR_OF_QUEUE);
+	KUNIT_EXPECT_EQ(test, NR_OF_QUEUE, queue.nr);
+	KUNIT_EXPECT_GE(test, queue.small, SZ_4G);
+	KUNIT_EXPECT_NE(test, !queue.large, !queue.turns);
+	dma_iova_free_slots(dev, &queue);
 }
 
 static unsigned int nr_freed;
@@ -208,6 +302,8 @@ static void test_turns(struct kunit *test)
 	unsigned int turn, taken = 0, refused = 0;
 
 	watch_flushes(test);
+	/* a drive with 64 queues has 64 thousand of them */
+	KUNIT_EXPECT_LE(test, sizeof(*slots.turns), 32);
 	for (int i = 0; i < DMA_IOVA_SLOT_TURNS; i++)
 		free_after[i] = -1;
 	for (int i = 0; i < 4096; i++) {
@@ -234,6 +330,25 @@ static void test_turns(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, &slots, 2,
 						   virt_to_phys(memory),
 						   granule() + 1));
+}
+
+/* The numbers of a slot that was idle for so many flushes look like the future. */
+static void test_turns_idle(struct kunit *test)
+{
+	struct dma_iova_state state;
+	unsigned int taken = 0;
+
+	watch_flushes(test);
+	for (int i = 0; i < DMA_IOVA_SLOT_TURNS; i++)
+		slots.turns[4].flush[i] += 20000;
+	for (int i = 0; i < 1024; i++) {
+		if (!dma_iova_try_slot(dev, &state, &slots, 4,
+				       virt_to_phys(memory), granule()))
+			continue;
+		taken++;
+		dma_iova_free(dev, &state);
+	}
+	KUNIT_EXPECT_GT(test, taken, DMA_IOVA_SLOT_TURNS);
 }
 
 static void expect_flush(struct kunit *test, int before)
@@ -425,7 +540,7 @@ static void test_map_batch(struct kunit *test)
 							  transfer_size()));
 	KUNIT_EXPECT_EQ(test, 0, dma_iova_batch_sync(&batch));
 	KUNIT_EXPECT_TRUE(test, dma_iova_batch_is_empty(&batch));
-	if (dma_iova_sync_is_idle(dev, false))
+	if (map_sync_is_idle())
 		KUNIT_EXPECT_EQ(test, 0, watch->nr);
 	else
 		for (int i = 0; i < NR_TRANSFERS; i++)
@@ -442,7 +557,7 @@ static void test_map_batch_fails(struct kunit *test)
 	struct dma_iova_batch batch;
 	char function[64];
 
-	if (dma_iova_sync_is_idle(dev, false))
+	if (map_sync_is_idle())
 		kunit_skip(test, "this IOMMU needs no sync of mapping");
 	snprintf(function, sizeof(function), "%ps",
 		 domain->ops->iotlb_sync_map_ranges);
@@ -512,9 +627,12 @@ static void test_unmap_batch(struct kunit *test)
 
 static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_slot_place),
+	KUNIT_CASE(test_slots_low),
+	KUNIT_CASE(test_slots_high),
 	KUNIT_CASE(test_slot_kept),
 	KUNIT_CASE(test_turns),
 	KUNIT_CASE(test_turns_end),
+	KUNIT_CASE(test_turns_idle),
 	KUNIT_CASE(test_map_batch),
 	KUNIT_CASE(test_map_batch_fails),
 	KUNIT_CASE(test_unmap_batch),

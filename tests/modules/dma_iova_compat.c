@@ -11,6 +11,7 @@
 #include <linux/blkdev.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
+#include <linux/kmsan-checks.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
 
@@ -357,6 +358,123 @@ static void test_bounce_fails(struct kunit *test)
 	expect_nothing_at(test, state.addr, size);
 	dma_iova_free(dev, &state);
 }
+
+#ifdef DMA_IOVA_SLOT_SHIFT /* mainline warns of these callers */
+/* Pieces each @start bytes into a granule of its own. */
+static const struct layout gap_layouts[] = {
+	{ "inside of granules", 512, { 1024, 1024, 1024 } },
+	{ "to the end of granules", 512, { 3584, 3584, 3584 } },
+	{ "from the start of granules", 0, { 1024, 1024, 1024 } },
+	{ "a granule more each", 512, { 3584 + 4096, 3584 + 4096, 100 } },
+};
+
+KUNIT_ARRAY_PARAM_DESC(gap_layout, gap_layouts, name);
+
+/* Refused, or copied back: no piece is linked and then lost. */
+static void test_bounce_gaps(struct kunit *test)
+{
+	const struct layout *layout = test->param_value;
+	size_t offsets[MAX_PIECES], end = 0;
+	struct dma_iova_state state;
+	int linked = 0, ret = 0;
+
+	need_bouncing(test);
+	for (int i = 0; i < MAX_PIECES && layout->pieces[i]; i++) {
+		offsets[i] = i ? ALIGN(layout->start + end, granule()) : 0;
+		end = offsets[i] + layout->pieces[i];
+		memset(host_memory[i], 0, PIECE_SIZE);
+	}
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev, &state, layout->start,
+						   end));
+	for (; linked < MAX_PIECES && layout->pieces[linked]; linked++) {
+		ret = dma_iova_link(dev, &state,
+				    virt_to_phys(host_memory[linked]) +
+				    layout->start, offsets[linked],
+				    layout->pieces[linked], DMA_FROM_DEVICE, 0);
+		if (ret)
+			break;
+	}
+	if (ret)
+		KUNIT_EXPECT_EQ(test, -EINVAL, ret);
+	for (int i = 0; i < linked; i++)
+		for (size_t at = 0; at < layout->pieces[i]; at++)
+			*(u8 *)phys_to_virt(reached(state.addr + offsets[i] +
+						    at)) = pattern(i, at);
+	end = linked ? offsets[linked - 1] + layout->pieces[linked - 1] : 0;
+	dma_iova_destroy(dev, &state, end, DMA_FROM_DEVICE, 0);
+	for (int i = 0; i < linked; i++)
+		for (size_t at = 0; at < layout->pieces[i]; at++)
+			KUNIT_ASSERT_EQ_MSG(test, pattern(i, at),
+				((u8 *)host_memory[i])[layout->start + at],
+				"byte %zu of piece %d", at, i);
+}
+
+/* In granules, of a range of two. */
+static const struct {
+	size_t offset;
+	size_t size;
+} outside[] = {
+	{ 0, 3 }, { 1, 2 }, { 2, 1 }, { 3, 1 }, { 100, 1 }, { 0, 0 }, { 2, 0 },
+};
+
+static void test_link_outside(struct kunit *test)
+{
+	phys_addr_t phys = virt_to_phys(host_memory[0]);
+	struct dma_iova_state state;
+	dma_addr_t addr;
+
+	need_iommu(test);
+	/* what lies behind the first range is this test's, too */
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev, &state, 0,
+						   128 * granule()));
+	addr = state.addr;
+	state.__size = 2 * granule();
+	for (int i = 0; i < ARRAY_SIZE(outside); i++) {
+		size_t offset = outside[i].offset * granule();
+
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
+			dma_iova_link(dev, &state, phys, offset,
+				      outside[i].size * granule(),
+				      DMA_TO_DEVICE, 0),
+			"%zu granules at %zu", outside[i].size,
+			outside[i].offset);
+		KUNIT_EXPECT_EQ(test, 0, reached(addr + offset));
+	}
+	state.__size = 128 * granule();
+	dma_iova_free(dev, &state);
+}
+
+#ifdef CONFIG_KMSAN
+/*
+ * KMSAN takes for initialised what the device was given to write. Otherwise it
+ * reports this to the kernel's log, and an empty buffer that is written out.
+ */
+static void test_kmsan(struct kunit *test)
+{
+	struct dma_iova_state state;
+	struct page *page;
+	dma_addr_t addr;
+
+	page = alloc_page(GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	if (domain) {
+		KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(dev, &state, 0,
+							   PAGE_SIZE));
+		KUNIT_EXPECT_EQ(test, 0, dma_iova_link(dev, &state,
+				page_to_phys(page), 0, PAGE_SIZE,
+				DMA_FROM_DEVICE, 0));
+		dma_iova_destroy(dev, &state, PAGE_SIZE, DMA_FROM_DEVICE, 0);
+	} else {
+		addr = dma_map_phys(dev, page_to_phys(page), PAGE_SIZE,
+				    DMA_FROM_DEVICE, 0);
+		KUNIT_EXPECT_EQ(test, 0, dma_mapping_error(dev, addr));
+		dma_unmap_phys(dev, addr, PAGE_SIZE, DMA_FROM_DEVICE, 0);
+	}
+	kmsan_check_memory(page_address(page), PAGE_SIZE);
+	__free_page(page);
+}
+#endif
+#endif
 
 static const struct failure link_failures[] = {
 	{ "first link", "iommu_map_nosync", 1, -ENOMEM, -ENOMEM },
@@ -978,6 +1096,13 @@ static struct kunit_case compat_cases[] = {
 	KUNIT_CASE_PARAM(test_bounce_out, layout_gen_params),
 	KUNIT_CASE_PARAM(test_bounce_in, layout_gen_params),
 	KUNIT_CASE_PARAM(test_bounce_fails, bounce_failure_gen_params),
+#ifdef DMA_IOVA_SLOT_SHIFT
+	KUNIT_CASE_PARAM(test_bounce_gaps, gap_layout_gen_params),
+	KUNIT_CASE(test_link_outside),
+#ifdef CONFIG_KMSAN
+	KUNIT_CASE(test_kmsan),
+#endif
+#endif
 	KUNIT_CASE_PARAM(test_link_fails, link_failure_gen_params),
 	KUNIT_CASE(test_unlink_part),
 	KUNIT_CASE(test_destroy_part),
