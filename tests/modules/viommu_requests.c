@@ -9,6 +9,8 @@
 #include <linux/iommu.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
+#include <linux/virtio.h>
+#include <linux/virtio_ids.h>
 
 #include "pci_by_name.h"
 
@@ -20,19 +22,26 @@ static char *device;
 module_param(device, charp, 0444);
 MODULE_PARM_DESC(device, "PCI device behind a virtio-iommu, as in 0000:01:00.0");
 
-static struct task_struct *self;
 static unsigned int waiting, most;
+
+/* The probes see the queues of all virtio devices. */
+static bool is_iommu(struct pt_regs *regs)
+{
+	struct virtqueue *vq = (void *)regs_get_kernel_argument(regs, 0);
+
+	return vq->vdev->id.device == VIRTIO_ID_IOMMU;
+}
 
 static int request_added(struct kprobe *probe, struct pt_regs *regs)
 {
-	if (current == self && in_task())
+	if (is_iommu(regs))
 		most = max(most, ++waiting);
 	return 0;
 }
 
 static int queue_kicked(struct kprobe *probe, struct pt_regs *regs)
 {
-	if (current == self && in_task())
+	if (is_iommu(regs))
 		waiting = 0;
 	return 0;
 }
@@ -52,7 +61,6 @@ static void watch(struct kunit *test)
 {
 	struct kprobe *list[] = { &probes[0], &probes[1] };
 
-	self = current;
 	KUNIT_ASSERT_EQ(test, 0, register_kprobes(list, ARRAY_SIZE(list)));
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, stop_watching,
 							   NULL));
