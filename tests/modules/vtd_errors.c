@@ -31,7 +31,9 @@ MODULE_PARM_DESC(device, "any PCI device, as in 0000:01:00.0");
  * @errors: bits of the fault status register
  * @slow: source ID of the device that times out @times_out times
  * @late: an invalidation was sent that the device will not answer
+ * @late_sid: that device's source ID
  * @window: descriptors that are fetched between that and the time-out
+ * @silent: the hardware does not tell which device timed out
  * @hopeless: the driver polls for ever and was let go
  */
 static struct {
@@ -46,8 +48,9 @@ static struct {
 	u16 slow;
 	unsigned int times_out;
 	bool late;
+	u16 late_sid;
 	unsigned int window, left, steps;
-	bool hopeless;
+	bool silent, hopeless;
 } hw;
 
 static int (*submit)(struct intel_iommu *iommu, struct qi_desc *desc,
@@ -97,6 +100,7 @@ static bool hw_fetch(const struct qi_desc *desc)
 	case QI_DIOTLB_TYPE:
 		if (!hw.late && hw_times_out(desc)) {
 			hw.late = true;
+			hw.late_sid = desc->qw0 >> 32;
 			hw.left = hw.window + 1;
 			return true;
 		}
@@ -115,6 +119,7 @@ static void hw_time_out(void)
 	hw.late = false;
 	hw.nr_waits = 0;
 	hw.errors |= DMA_FSTS_ITE;
+	*hw_register(DMAR_IQER_REG + 4) = hw.silent ? 0 : hw.late_sid;
 }
 
 static void hw_process_queue(void)
@@ -180,6 +185,7 @@ static void hw_reset(unsigned int start)
 	hw.times_out = 0;
 	hw.late = false;
 	hw.window = 0;
+	hw.silent = false;
 	hw.steps = 0;
 	hw.hopeless = false;
 }
@@ -267,9 +273,12 @@ static void test_gone_device(struct kunit *test)
 {
 	struct qi_desc descs[6], kept[4];
 
-	for (unsigned int window = 0; window <= 7; window++) {
+	for (unsigned int i = 0; i < 2 * 8; i++) {
+		unsigned int window = i / 2;
+
 		hw_reset(window);
 		hw.window = window;
+		hw.silent = i % 2;
 		descs[0] = iotlb_desc(0x1000);
 		descs[1] = devtlb_desc(GONE, 0x1000);
 		descs[2] = devtlb_desc(present_sid(), 0x1000);
@@ -282,7 +291,7 @@ static void test_gone_device(struct kunit *test)
 		kept[3] = descs[5];
 		submit(hw.iommu, descs, ARRAY_SIZE(descs), 0);
 		expect_done(test, kept, ARRAY_SIZE(kept), "gone device", window,
-			    0, 0);
+			    hw.silent, 0);
 		expect_empty(test);
 	}
 }
