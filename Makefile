@@ -98,6 +98,10 @@ arm64: tree ## compile what the series touches for arm64, with the drivers of Ar
 test-mutants: source initramfs ## break the patched kernel in each way of tests/mutants, see the tests find it
 	scripts/test-mutants
 
+.PHONY: test-clean
+test-clean: ## run the commands of README.md in a minimal Debian 12 and 13; as root, for hours
+	scripts/test-clean
+
 .PHONY: versions
 versions: source initramfs ## apply, build and boot the series on every 6.12.y source of the archive
 	scripts/versions

@@ -465,12 +465,21 @@ static long registered_with_host(void)
 	return register_buffers(iov, 2);
 }
 
+/* The last eight bytes of struct io_sqring_offsets and io_cqring_offsets, whose name depends on the header. */
+static void set_ring_address(void *offsets, size_t size, const void *ring)
+{
+	uint64_t address = (uintptr_t)ring;
+
+	memcpy((char *)offsets + size - sizeof(address), &address,
+	       sizeof(address));
+}
+
 static long ring_in_it(void)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_WITHOUT_MMAP };
 
-	params.cq_off.resv2 = (uintptr_t)map_p2p(4);
-	params.sq_off.resv2 = (uintptr_t)map_p2p(4);
+	set_ring_address(&params.cq_off, sizeof(params.cq_off), map_p2p(4));
+	set_ring_address(&params.sq_off, sizeof(params.sq_off), map_p2p(4));
 	return RESULT(syscall(SYS_io_uring_setup, 4, &params));
 }
 
