@@ -156,8 +156,8 @@ static bool parse_layout(struct layout *layout, const char *text)
 			layout->offset = number;
 			break;
 		}
-		if (layout->nr_runs == MAX_RUNS ||
-		    (pages += number) > MAX_PAGES)
+		pages += number;
+		if (layout->nr_runs == MAX_RUNS || pages > MAX_PAGES)
 			errx(1, "a layout has %u runs and %u pages at most",
 			     MAX_RUNS, MAX_PAGES);
 		possible &= parse_run(layout, letter, number);
