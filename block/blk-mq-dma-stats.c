@@ -17,13 +17,13 @@ enum blk_dma_stat {
 	BLK_DMA_STAT_HOST,
 	BLK_DMA_STAT_BUS_ADDR,
 	BLK_DMA_STAT_HOST_BRIDGE,
+	BLK_DMA_STAT_MIXED,
 	BLK_DMA_STAT_UNREACHABLE,
 	/* how it was mapped */
 	BLK_DMA_STAT_LINEAR,
 	BLK_DMA_STAT_IOVA,
 	BLK_DMA_STAT_SEGMENTS,
 	/* what that took */
-	BLK_DMA_STAT_CLASSIFIED,
 	BLK_DMA_STAT_MAP_SYNCS,
 	BLK_DMA_STAT_UNMAP_SYNCS,
 	BLK_DMA_STAT_BOUNCED,
@@ -44,11 +44,11 @@ static const char *const blk_dma_stat_names[BLK_DMA_NR_STATS] = {
 	[BLK_DMA_STAT_HOST] = "host",
 	[BLK_DMA_STAT_BUS_ADDR] = "bus_addr",
 	[BLK_DMA_STAT_HOST_BRIDGE] = "host_bridge",
+	[BLK_DMA_STAT_MIXED] = "mixed",
 	[BLK_DMA_STAT_UNREACHABLE] = "unreachable",
 	[BLK_DMA_STAT_LINEAR] = "linear",
 	[BLK_DMA_STAT_IOVA] = "iova",
 	[BLK_DMA_STAT_SEGMENTS] = "segments",
-	[BLK_DMA_STAT_CLASSIFIED] = "classified",
 	[BLK_DMA_STAT_MAP_SYNCS] = "map_syncs",
 	[BLK_DMA_STAT_UNMAP_SYNCS] = "unmap_syncs",
 	[BLK_DMA_STAT_BOUNCED] = "bounced",
@@ -91,11 +91,12 @@ static void blk_dma_probe_map(void *data, struct request *req,
 	switch (map) {
 	case PCI_P2PDMA_MAP_BUS_ADDR:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_BUS_ADDR);
-		blk_dma_stat_inc(stats, BLK_DMA_STAT_CLASSIFIED);
 		break;
 	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_HOST_BRIDGE);
-		blk_dma_stat_inc(stats, BLK_DMA_STAT_CLASSIFIED);
+		break;
+	case PCI_P2PDMA_MAP_UNKNOWN:
+		blk_dma_stat_inc(stats, BLK_DMA_STAT_MIXED);
 		break;
 	default:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_HOST);
@@ -110,9 +111,6 @@ static void blk_dma_probe_map(void *data, struct request *req,
 		break;
 	case BLK_DMA_SEGMENTS:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_SEGMENTS);
-		break;
-	case BLK_DMA_NONE:
-	case BLK_DMA_UNLINKED:
 		break;
 	}
 }

@@ -212,9 +212,9 @@ static const struct walk_case walk_cases[] = {
 		.boundary = 0xffffffff,
 		.nr_bios = 1,
 		.bios = { { .skip = 0x200,
-			    .vecs = { { 0x180000000, 0xfffffe00 } } } },
-		.pieces = { { 0x180000200, 0x7ffffe00 },
-			    { 0x200000000, 0x7ffffe00 } },
+			    .vecs = { { 0x80000000, 0xfffffe00 } } } },
+		.pieces = { { 0x80000200, 0x7ffffe00 },
+			    { 0x100000000, 0x7ffffe00 } },
 	},
 	{
 		.name = "more than 4 GiB in all",
@@ -273,6 +273,22 @@ static struct bvec_iter *lay_integrity(struct kunit *test, struct bio *bio)
 	return &bip->bip_iter;
 }
 
+/*
+ * Of the first page the class is read, so it has a struct page: beyond the end
+ * of memory, that of one a long way before.
+ */
+static void lay_vec(struct bio_vec *bv, const struct phys_vec *vec)
+{
+	phys_addr_t zero_page = page_to_phys(ZERO_PAGE(0));
+
+	bvec_set_page(bv, pfn_to_page(PHYS_PFN(vec->paddr)), vec->len,
+		      offset_in_page(vec->paddr));
+	if (!pfn_valid(PHYS_PFN(vec->paddr)) &&
+	    vec->paddr - zero_page <= U32_MAX)
+		bvec_set_page(bv, ZERO_PAGE(0), vec->len,
+			      vec->paddr - zero_page);
+}
+
 static void lay_bio(struct kunit *test, struct fake_rq *f, unsigned int i,
 		    const struct walk_bio *layout, bool integrity)
 {
@@ -287,11 +303,8 @@ static void lay_bio(struct kunit *test, struct fake_rq *f, unsigned int i,
 	if (integrity)
 		iter = lay_integrity(test, bio);
 	for (j = 0; j < MAX_VECS && layout->vecs[j].len; j++) {
-		const struct phys_vec *vec = &layout->vecs[j];
-
-		bvec_set_page(&bv[j], pfn_to_page(PHYS_PFN(vec->paddr)),
-			      vec->len, offset_in_page(vec->paddr));
-		iter->bi_size += vec->len;
+		lay_vec(&bv[j], &layout->vecs[j]);
+		iter->bi_size += layout->vecs[j].len;
 	}
 	bvec_iter_advance(bv, iter, layout->skip);
 	iter->bi_size -= layout->cut;
@@ -332,10 +345,7 @@ static struct fake_rq *lay_rq(struct kunit *test, const struct walk_case *c,
 static void walk_init(struct fake_rq *f, struct blk_map_iter *walk,
 		      bool integrity)
 {
-	if (integrity)
-		blk_rq_integrity_map_iter_init(&f->rq, walk);
-	else
-		blk_rq_map_iter_init(&f->rq, walk);
+	blk_rq_map_iter_init(&f->rq, walk, integrity);
 }
 
 /* The bytes of the bios in order, by the block layer's own iterator. */
@@ -532,7 +542,7 @@ static void walk_special_payload_test(struct kunit *test)
 	f->rq.rq_flags = RQF_SPECIAL_PAYLOAD;
 	bvec_set_page(&f->rq.special_vec, pfn_to_page(PHYS_PFN(payload.paddr)),
 		      payload.len, offset_in_page(payload.paddr));
-	blk_rq_map_iter_init(&f->rq, &walk);
+	blk_rq_map_iter_init(&f->rq, &walk, false);
 	KUNIT_ASSERT_TRUE(test, blk_map_iter_next(&walk, &vec));
 	expect_vec(test, 0, &payload, vec.paddr, vec.len);
 	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
@@ -545,7 +555,7 @@ static void walk_no_bio_test(struct kunit *test)
 	struct blk_map_iter walk;
 	struct phys_vec vec;
 
-	blk_rq_map_iter_init(&f->rq, &walk);
+	blk_rq_map_iter_init(&f->rq, &walk, false);
 	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
 	KUNIT_EXPECT_FALSE(test, blk_map_iter_next_bvec(&walk, &vec));
 }
@@ -609,6 +619,9 @@ static void expect_ranges(struct kunit *test, struct device *dev,
 	unsigned int i = 0;
 	bool more;
 
+	/* The first bio of a request has data. */
+	if (!c->bios[0].vecs[0].len)
+		kunit_skip(test, "nothing to map");
 	for (more = dma_start(f, dev, &state, &iter, integrity);
 	     more && i < nr_pieces(c); more = dma_next(f, dev, &iter)) {
 		expect_vec(test, i, &c->pieces[i], dma_to_phys(dev, iter.addr),
@@ -686,15 +699,15 @@ static void map_linear_page_test(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
 							  &iter));
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
-		page = blk_rq_dma_linear_max_pages(&iter) &&
-		       blk_rq_dma_linear_next_page(&iter);
+		page = blk_dma_linear_max_pages(&iter) &&
+		       blk_dma_linear_next_page(&iter);
 		KUNIT_EXPECT_EQ_MSG(test, page, ranges[i].page, "range %u", i);
 		if (!page)
-			KUNIT_ASSERT_TRUE(test, blk_rq_dma_linear_next(&iter));
+			KUNIT_ASSERT_TRUE(test, blk_dma_linear_next(&iter));
 		expect_vec(test, i, &ranges[i].vec, iter.addr, iter.len);
 	}
-	KUNIT_EXPECT_EQ(test, blk_rq_dma_linear_max_pages(&iter), 0);
-	KUNIT_EXPECT_FALSE(test, blk_rq_dma_linear_next(&iter));
+	KUNIT_EXPECT_EQ(test, blk_dma_linear_max_pages(&iter), 0);
+	KUNIT_EXPECT_FALSE(test, blk_dma_linear_next(&iter));
 }
 
 /* Memory to be copied can turn up late: then every range is to be unmapped. */
@@ -720,22 +733,38 @@ static void map_late_bounce_test(struct kunit *test)
 						  iter.p2pdma.map));
 }
 
-/* A page of a provider that is no peer of anybody's. */
+struct p2p_page {
+	struct page *page;
+	enum zone_type zone; /* where it goes back to */
+	struct pci_dev provider;
+	struct pci_p2pdma_pagemap pagemap;
+};
+
+static void p2p_page_free(void *data)
+{
+	struct p2p_page *p2p = data;
+
+	set_page_zone(p2p->page, p2p->zone);
+	p2p->page->pgmap = NULL;
+	__free_page(p2p->page);
+}
+
+/* A page that is lent to a provider, which is no peer of anybody's. */
 static struct page *p2p_page(struct kunit *test)
 {
-	struct {
-		struct page page;
-		struct pci_dev provider;
-		struct p2pdma_provider mem;
-		struct dev_pagemap pgmap; /* follows its provider */
-	} *p2p = kunit_kzalloc(test, sizeof(*p2p), GFP_KERNEL);
+	struct p2p_page *p2p = kunit_kzalloc(test, sizeof(*p2p), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, p2p);
-	p2p->mem.owner = &p2p->provider.dev;
-	p2p->pgmap.type = MEMORY_DEVICE_PCI_P2PDMA;
-	set_page_zone(&p2p->page, ZONE_DEVICE);
-	p2p->page.pgmap = &p2p->pgmap;
-	return &p2p->page;
+	p2p->page = alloc_page(GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p2p->page);
+	p2p->zone = page_zonenum(p2p->page);
+	p2p->pagemap.mem.owner = &p2p->provider.dev;
+	p2p->pagemap.pgmap.type = MEMORY_DEVICE_PCI_P2PDMA;
+	set_page_zone(p2p->page, ZONE_DEVICE);
+	p2p->page->pgmap = &p2p->pagemap.pgmap;
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, p2p_page_free,
+							   p2p));
+	return p2p->page;
 }
 
 /* What the device cannot reach ends the request, whatever else is in it. */
@@ -746,7 +775,6 @@ static void map_unreachable_test(struct kunit *test)
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
 
-	f->rq.bio->bi_opf |= REQ_P2PDMA;
 	f->vecs[0][0].bv_page = p2p_page(test);
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
 							   &iter));
@@ -755,26 +783,40 @@ static void map_unreachable_test(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dma_use_iova(&state));
 
 	lay_integrity(test, f->rq.bio)->bi_size = PAGE_SIZE;
-	f->rq.bio->bi_integrity->bip_flags = BIP_P2PDMA;
 	KUNIT_EXPECT_FALSE(test, blk_rq_integrity_dma_map_iter_start(
 					 &f->rq, dev, &state, &iter));
 	expect_error(test, &iter, -EREMOTEIO);
 }
 
-/* Host memory is mapped even if somebody flagged it P2P memory. */
-static void map_host_classified_test(struct kunit *test)
+/* Memory of several classes is asked for page by page, host memory too. */
+static void map_mixed_test(struct kunit *test)
 {
 	struct device *dev = fake_device(test, SZ_1T);
-	struct fake_rq *f = lay_rq(test, &walk_cases[0], false);
+	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
+	const struct phys_vec host = walk_cases[3].pieces[0];
 	struct dma_iova_state state;
+	struct blk_dma_client client;
+	struct blk_dma_mapping m;
 	struct blk_dma_iter iter;
+	dma_addr_t addr;
 
-	f->rq.bio->bi_opf |= REQ_P2PDMA;
-	KUNIT_EXPECT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
-							  &iter));
-	expect_error(test, &iter, 0);
-	KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_NONE);
-	dma_unmap_phys(dev, iter.addr, iter.len, DMA_FROM_DEVICE, 0);
+	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
+	f->vecs[0][1].bv_page = p2p_page(test);
+	blk_dma_client_init(&client, dev, 0);
+	KUNIT_EXPECT_TRUE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
+						 NULL));
+	expect_vec(test, 0, &host, dma_to_phys(dev, iter.addr), iter.len);
+	addr = iter.addr;
+	KUNIT_EXPECT_EQ(test, m.map, PCI_P2PDMA_MAP_UNKNOWN);
+	KUNIT_EXPECT_FALSE(test, blk_dma_next(&f->rq, dev, &iter));
+	expect_error(test, &iter, -EREMOTEIO);
+	KUNIT_EXPECT_FALSE(test, blk_dma_unmap(&client, &f->rq, &m));
+	blk_dma_unmap_range(&client, &f->rq, &m, &host, addr);
+
+	/* Drivers that ask once for all ranges do not get it. */
+	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							   &iter));
+	expect_error(test, &iter, -EREMOTEIO);
 }
 
 /*
@@ -784,9 +826,12 @@ static void map_host_classified_test(struct kunit *test)
 static void map_error_test(struct kunit *test)
 {
 	static const struct {
-		unsigned long attrs;
+		enum pci_p2pdma_map_type map;
 		int error;
-	} cases[] = { { 0, -ENOMEM }, { DMA_ATTR_MMIO, -EREMOTEIO } };
+	} cases[] = {
+		{ PCI_P2PDMA_MAP_NONE, -ENOMEM },
+		{ PCI_P2PDMA_MAP_THRU_HOST_BRIDGE, -EREMOTEIO },
+	};
 	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
 	struct device *dev = fake_device(test, SZ_1T);
 	struct dma_iova_state state;
@@ -799,7 +844,7 @@ static void map_error_test(struct kunit *test)
 		KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(
 						&f->rq, dev, &state, &iter));
 		first = (struct phys_vec){ iter.addr, iter.len };
-		iter.attrs = cases[i].attrs;
+		iter.p2pdma.map = cases[i].map;
 		dev->dma_io_tlb_mem->force_bounce = true;
 		KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_next(&f->rq, dev,
 								  &iter));
@@ -819,7 +864,7 @@ static struct kunit_case blk_mq_dma_cases[] = {
 	KUNIT_CASE_PARAM(map_segments_test, walk_gen_params),
 	KUNIT_CASE(map_late_bounce_test),
 	KUNIT_CASE(map_unreachable_test),
-	KUNIT_CASE(map_host_classified_test),
+	KUNIT_CASE(map_mixed_test),
 	KUNIT_CASE(map_error_test),
 	{}
 };

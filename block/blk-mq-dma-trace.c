@@ -23,39 +23,35 @@ static unsigned int blk_dma_count_ranges(struct request *req,
 
 	if (iter->mode == BLK_DMA_IOVA && !iter->gaps)
 		return 1;
-	if (iter->iter.is_integrity)
-		blk_rq_integrity_map_iter_init(req, &walk);
-	else
-		blk_rq_map_iter_init(req, &walk);
+	blk_rq_map_iter_init(req, &walk, iter->iter.is_integrity);
 	while (blk_map_iter_next(&walk, &vec))
 		ranges++;
 	return ranges;
 }
 
-void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
+void __blk_rq_dma_trace_map(struct request *req, struct blk_dma_mapping *m,
 			    struct blk_dma_iter *iter)
 {
-	bool is_integrity = iter->iter.is_integrity;
+	bool bounced = m->iova.__size & DMA_IOVA_USE_SWIOTLB;
 
-	trace_block_rq_dma_map(req, iter->p2pdma.map, iter->mode,
-			       blk_rq_dma_bytes(req, is_integrity),
-			       blk_dma_count_ranges(req, iter),
-			       (iter->mode == BLK_DMA_SEGMENTS &&
-				iter->bounced) ||
-				       (state->__size & DMA_IOVA_USE_SWIOTLB),
-			       is_integrity);
+	if (m->mode == BLK_DMA_SEGMENTS)
+		bounced = iter->bounced;
+	trace_block_rq_dma_map(req, m->map, m->mode,
+			       blk_rq_dma_bytes(req, m->is_integrity),
+			       blk_dma_count_ranges(req, iter), bounced,
+			       m->is_integrity);
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_map);
 
-void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
-			      enum pci_p2pdma_map_type map, bool is_integrity)
+void __blk_rq_dma_trace_unmap(struct request *req, struct blk_dma_mapping *m)
 {
 	/* told when it was unlinked */
-	if (mode == BLK_DMA_NONE || mode == BLK_DMA_UNLINKED)
+	if (m->mode == BLK_DMA_IOVA && (!dma_use_iova(&m->iova) ||
+					dma_iova_is_unlinked(&m->iova)))
 		return;
-	trace_block_rq_dma_unmap(req, map, mode,
-				 blk_rq_dma_bytes(req, is_integrity),
-				 is_integrity);
+	trace_block_rq_dma_unmap(req, m->map, m->mode,
+				 blk_rq_dma_bytes(req, m->is_integrity),
+				 m->is_integrity);
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_unmap);
 

@@ -2,16 +2,21 @@
 /*
  * From a request's bios to DMA ranges, without a scatterlist.
  *
- * All that holds for a whole request is asked once, when the mapping starts:
- * how the device reaches the memory, and which of three ways of mapping that
- * allows (enum blk_dma_mode). After that, addresses only move.
+ * What holds for a device is asked once for each queue (struct blk_dma_client).
+ * What holds for a whole request is asked once, when its mapping starts: how the
+ * device reaches the memory, and which of three modes of mapping that allows
+ * (enum blk_dma_mode). After that, addresses only move.
+ *
+ * Read blk_dma_start() first.
  */
 #include <linux/blk-integrity.h>
 #include <linux/blk-mq-dma.h>
 #include <linux/dma-linear.h>
+#include <linux/iommu-dma.h>
 #include <linux/pfn.h>
 
 #include "blk.h"
+#include "blk-p2pdma.h"
 
 void __blk_map_iter_cut(struct blk_map_iter *iter, struct phys_vec *vec)
 {
@@ -60,9 +65,16 @@ void __blk_map_iter_join(struct blk_map_iter *iter, struct phys_vec *vec)
 }
 EXPORT_SYMBOL_GPL(__blk_map_iter_join);
 
-static __always_inline void blk_map_iter_init(struct request *req,
-					      struct blk_map_iter *iter,
-					      bool is_integrity)
+/**
+ * blk_rq_map_iter_init - start a walk over the memory of a request
+ * @req: the request
+ * @iter: the walk; blk_map_iter_next() gives the pieces
+ * @is_integrity: over its metadata, which it has; otherwise over its data
+ *
+ * Context: any.
+ */
+void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter,
+			  bool is_integrity)
 {
 	iter->bio = NULL;
 	iter->left = 0;
@@ -70,19 +82,15 @@ static __always_inline void blk_map_iter_init(struct request *req,
 	iter->max_len = queue_max_segment_size(req->q);
 	iter->boundary = queue_segment_boundary(req->q);
 	iter->is_integrity = is_integrity;
-}
 
-static __always_inline void blk_data_iter_init(struct request *req,
-					       struct blk_map_iter *iter)
-{
-	blk_map_iter_init(req, iter, false);
-	if (unlikely(req->rq_flags & RQF_SPECIAL_PAYLOAD)) {
+	if (!is_integrity && (req->rq_flags & RQF_SPECIAL_PAYLOAD)) {
 		iter->bvec = &req->special_vec;
 		iter->left = req->special_vec.bv_len;
 	} else if (req->bio) {
 		blk_map_iter_set_bio(iter, req->bio);
 	}
 }
+EXPORT_SYMBOL_GPL(blk_rq_map_iter_init);
 
 /**
  * blk_rq_dma_bytes - how much there is to map
@@ -104,19 +112,6 @@ unsigned int blk_rq_dma_bytes(struct request *req, bool is_integrity)
 }
 EXPORT_SYMBOL_GPL(blk_rq_dma_bytes);
 
-/**
- * blk_rq_map_iter_init - start a walk over the data of a request
- * @req: the request
- * @iter: the walk; blk_map_iter_next() gives the pieces
- *
- * Context: any.
- */
-void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter)
-{
-	blk_data_iter_init(req, iter);
-}
-EXPORT_SYMBOL_GPL(blk_rq_map_iter_init);
-
 static bool blk_dma_fail(struct request *req, struct blk_dma_iter *iter,
 			 blk_status_t status)
 {
@@ -126,47 +121,102 @@ static bool blk_dma_fail(struct request *req, struct blk_dma_iter *iter,
 }
 
 /* What finds no resources is retried; what the device cannot reach is not. */
-static bool blk_dma_map_fail(struct request *req, struct blk_dma_iter *iter,
-			     int error)
+static blk_status_t blk_dma_error_status(int error, unsigned long attrs)
 {
 	if (error == -ENOMEM)
-		return blk_dma_fail(req, iter, BLK_STS_RESOURCE);
-	if (iter->attrs & DMA_ATTR_MMIO)
-		return blk_dma_fail(req, iter, BLK_STS_TARGET);
-	return blk_dma_fail(req, iter, BLK_STS_IOERR);
+		return BLK_STS_RESOURCE;
+	return (attrs & DMA_ATTR_MMIO) ? BLK_STS_TARGET : BLK_STS_IOERR;
 }
 
 /*
- * Classify P2P memory by its first page, @page, which stands for all. Sets
- * @linear to whether its DMA addresses are physical ones plus @iter->offset.
+ * Mode BLK_DMA_SEGMENTS: each range by itself. What is mapped so may be of
+ * several classes (PCI_P2PDMA_MAP_UNKNOWN), and then each range is asked for
+ * its own, again when it is unmapped.
  */
-static bool blk_dma_classify(struct request *req, struct device *dma_dev,
-			     struct blk_dma_iter *iter, struct page *page,
-			     bool *linear)
+static enum pci_p2pdma_map_type
+blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
+		       phys_addr_t phys, struct pci_p2pdma_map_state *state)
 {
-	phys_addr_t last = PFN_PHYS(max_pfn) - 1;
+	if (likely(map != PCI_P2PDMA_MAP_UNKNOWN))
+		return map;
+	return pci_p2pdma_state(state, dev, pfn_to_page(PHYS_PFN(phys)));
+}
 
-	switch (pci_p2pdma_state(&iter->p2pdma, dma_dev, page)) {
-	case PCI_P2PDMA_MAP_BUS_ADDR:
-		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
-		*linear = true;
-		return true;
-	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
-		/* not RAM: no cache to maintain, no copy to make */
-		iter->attrs = DMA_ATTR_MMIO;
-		last = page->pgmap->range.end;
-		fallthrough;
+static bool blk_dma_map_range(struct request *req, struct device *dev,
+			      struct blk_dma_iter *iter,
+			      const struct phys_vec *vec)
+{
+	struct pci_p2pdma_map_state state = {};
+	unsigned long attrs = 0;
+
+	iter->len = vec->len;
+	switch (blk_dma_range_map_type(dev, iter->p2pdma.map, vec->paddr,
+				       &state)) {
 	case PCI_P2PDMA_MAP_NONE:
-		*linear = dma_linear_offset(dma_dev, last, &iter->offset);
+		break;
+	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+		attrs = DMA_ATTR_MMIO;
+		break;
+	case PCI_P2PDMA_MAP_BUS_ADDR:
+		iter->addr = pci_p2pdma_bus_addr_map(state.mem, vec->paddr);
 		return true;
 	default:
 		return blk_dma_fail(req, iter, BLK_STS_TARGET);
 	}
+
+	iter->addr = dma_map_phys(dev, vec->paddr, vec->len, rq_dma_dir(req),
+				  attrs);
+	/*
+	 * IOVAs and bounce buffers come back. Without an IOMMU a peer beyond the
+	 * device's mask is out of its reach.
+	 */
+	if (dma_mapping_error(dev, iter->addr))
+		return blk_dma_fail(req, iter,
+				    (attrs && !use_dma_iommu(dev)) ?
+					    BLK_STS_TARGET :
+					    BLK_STS_RESOURCE);
+	if (tracepoint_enabled(block_rq_dma_map))
+		iter->bounced |= dma_is_bounced(dev, iter->addr);
+	return true;
+}
+
+/**
+ * blk_dma_unmap_range - unmap one range of a mapping
+ * @client: who did the DMA
+ * @req: the request
+ * @m: the mapping, for which blk_dma_unmap() returned false
+ * @vec: the memory, as blk_map_iter_next() gives it
+ * @addr: its DMA address, as it was given to the device
+ *
+ * Context: any.
+ */
+void blk_dma_unmap_range(struct blk_dma_client *client, struct request *req,
+			 struct blk_dma_mapping *m, const struct phys_vec *vec,
+			 dma_addr_t addr)
+{
+	struct pci_p2pdma_map_state state = {};
+	enum pci_p2pdma_map_type map;
+
+	map = blk_dma_range_map_type(client->dev, m->map, vec->paddr, &state);
+	if (map != PCI_P2PDMA_MAP_BUS_ADDR)
+		dma_unmap_phys(client->dev, addr, vec->len, rq_dma_dir(req),
+			       blk_dma_attrs(map));
+}
+EXPORT_SYMBOL_GPL(blk_dma_unmap_range);
+
+static bool blk_dma_range_next(struct request *req, struct device *dev,
+			       struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	return blk_map_iter_next(&iter->iter, &vec) &&
+	       blk_dma_map_range(req, dev, iter, &vec);
 }
 
 /*
- * IOVAs come in granules. Where pieces begin or end inside one, each piece gets
- * granules of its own; @iova is the end of the last piece's.
+ * Mode BLK_DMA_IOVA: one range of IOVAs. They come in granules. Where pieces
+ * begin or end inside one (@iter->gaps), each piece gets granules of its own;
+ * @iova is the end of the last piece's.
  */
 static dma_addr_t blk_dma_iova_place(struct blk_dma_iter *iter, dma_addr_t iova,
 				     phys_addr_t phys)
@@ -192,12 +242,31 @@ static size_t blk_dma_iova_span(struct blk_dma_iter *iter)
 }
 
 /*
- * Link all memory into @state and set *@linked to the bytes of IOVAs that took.
+ * Bounce buffers keep the address bits of dma_get_min_align_mask() only, and in
+ * IOVAs with gaps it is not known later where one began.
  */
-static int blk_dma_link(struct request *req, struct device *dma_dev,
-			struct dma_iova_state *state, struct blk_dma_iter *iter,
-			size_t *linked)
+static bool blk_dma_can_use_iova(struct request *req, struct device *dev,
+				 struct blk_dma_iter *iter)
 {
+	unsigned long mask;
+
+	if (!use_dma_iommu(dev) || iter->p2pdma.map == PCI_P2PDMA_MAP_UNKNOWN)
+		return false;
+	mask = dma_get_merge_boundary(dev);
+	iter->granule = mask + 1;
+	iter->gaps = mask & ~queue_virt_boundary(req->q);
+	if (!iter->gaps && mask <= dma_get_min_align_mask(dev))
+		return true;
+	return blk_dma_attrs(iter->p2pdma.map) ||
+	       !dma_iova_can_bounce(dev, rq_dma_dir(req));
+}
+
+/* Link all memory into @state and set *@linked to the bytes of IOVAs that took. */
+static int blk_dma_iova_link(struct request *req, struct device *dev,
+			     struct dma_iova_state *state,
+			     struct blk_dma_iter *iter, size_t *linked)
+{
+	unsigned long attrs = blk_dma_attrs(iter->p2pdma.map);
 	enum dma_data_direction dir = rq_dma_dir(req);
 	struct blk_map_iter walk = iter->iter;
 	struct phys_vec vec;
@@ -205,8 +274,11 @@ static int blk_dma_link(struct request *req, struct device *dma_dev,
 	int error = 0;
 
 	while (blk_map_iter_next_bvec(&walk, &vec)) {
-		error = dma_iova_link(dma_dev, state, vec.paddr, done, vec.len,
-				      dir, iter->attrs);
+		if (unlikely(iter->gaps) && done)
+			done = blk_dma_iova_place(iter, state->addr + done,
+						  vec.paddr) - state->addr;
+		error = dma_iova_link(dev, state, vec.paddr, done, vec.len, dir,
+				      attrs);
 		if (unlikely(error))
 			break;
 		done += vec.len;
@@ -215,52 +287,8 @@ static int blk_dma_link(struct request *req, struct device *dma_dev,
 	return error;
 }
 
-static int blk_dma_link_gaps(struct request *req, struct device *dma_dev,
-			     struct dma_iova_state *state,
-			     struct blk_dma_iter *iter, size_t *linked)
-{
-	struct blk_map_iter walk = iter->iter;
-	struct phys_vec vec;
-	size_t offset;
-	int error;
-
-	while (blk_map_iter_next_bvec(&walk, &vec)) {
-		offset = 0;
-		if (*linked)
-			offset = blk_dma_iova_place(iter, state->addr + *linked,
-						    vec.paddr) -
-				 state->addr;
-		error = dma_iova_link(dma_dev, state, vec.paddr, offset,
-				      vec.len, rq_dma_dir(req), iter->attrs);
-		if (error)
-			return error;
-		*linked = offset + vec.len;
-	}
-	return 0;
-}
-
-/*
- * Bounce buffers keep the address bits of dma_get_min_align_mask() only, and in
- * IOVAs with gaps it is not known later where one began.
- */
-static bool blk_dma_can_use_iova(struct request *req, struct device *dma_dev,
-				 struct blk_dma_iter *iter)
-{
-	unsigned long mask = dma_get_merge_boundary(dma_dev);
-
-	if (!mask)
-		return false;
-
-	iter->granule = mask + 1;
-	iter->gaps = mask & ~queue_virt_boundary(req->q);
-	if (!iter->gaps && mask <= dma_get_min_align_mask(dma_dev))
-		return true;
-	return (iter->attrs & DMA_ATTR_MMIO) ||
-	       !dma_iova_can_bounce(dma_dev, rq_dma_dir(req));
-}
-
 /* Without gaps the memory is one range, as far as the queue takes it as one. */
-static __always_inline bool blk_dma_iova_next(struct blk_dma_iter *iter)
+static bool blk_dma_iova_next(struct blk_dma_iter *iter)
 {
 	struct phys_vec vec;
 
@@ -280,101 +308,51 @@ static __always_inline bool blk_dma_iova_next(struct blk_dma_iter *iter)
 	return true;
 }
 
-static __always_inline bool blk_dma_map_segment(struct request *req,
-						struct device *dma_dev,
-						struct blk_dma_iter *iter,
-						phys_addr_t phys, u32 len)
-{
-	iter->addr = dma_map_phys(dma_dev, phys, len, rq_dma_dir(req),
-				  iter->attrs);
-	if (dma_mapping_error(dma_dev, iter->addr))
-		return blk_dma_map_fail(
-			req, iter,
-			(iter->attrs & DMA_ATTR_MMIO) ? -EREMOTEIO : -ENOMEM);
-	iter->len = len;
-	if (tracepoint_enabled(block_rq_dma_map))
-		iter->bounced |= dma_is_bounced(dma_dev, iter->addr);
-	return true;
-}
-
-static bool blk_dma_segment_next(struct request *req, struct device *dma_dev,
-				 struct blk_dma_iter *iter)
-{
-	struct phys_vec vec;
-
-	if (!blk_map_iter_next(&iter->iter, &vec))
-		return false;
-	return blk_dma_map_segment(req, dma_dev, iter, vec.paddr, vec.len);
-}
-
-static bool blk_dma_start_segments(struct request *req, struct device *dma_dev,
-				   struct blk_dma_iter *iter)
-{
-	iter->mode = BLK_DMA_SEGMENTS;
-	iter->bounced = false;
-	return blk_dma_segment_next(req, dma_dev, iter);
-}
-
-bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
-				struct blk_dma_iter *iter)
-{
-	if (iter->mode == BLK_DMA_IOVA)
-		return blk_dma_iova_next(iter);
-	return blk_dma_segment_next(req, dma_dev, iter);
-}
-EXPORT_SYMBOL_GPL(__blk_rq_dma_map_iter_next);
-
-static int blk_dma_sync(struct request *req, struct device *dma_dev,
-			struct dma_iova_state *state, size_t linked,
-			struct dma_iova_batch *batch)
+static int blk_dma_iova_sync(struct request *req, struct device *dev,
+			     struct dma_iova_state *state, size_t linked,
+			     struct dma_iova_batch *batch)
 {
 	if (batch)
-		return dma_iova_batch_sync_later(batch, dma_dev, state, linked);
-	blk_rq_dma_trace_sync(req, dma_dev, false);
-	return dma_iova_sync(dma_dev, state, 0, linked);
-}
-
-static bool blk_dma_unwind_iova(struct request *req, struct device *dma_dev,
-				struct dma_iova_state *state,
-				struct blk_dma_iter *iter, size_t linked,
-				int error)
-{
-	dma_iova_destroy(dma_dev, state, linked, rq_dma_dir(req), iter->attrs);
-	return blk_dma_map_fail(req, iter, error);
+		return dma_iova_batch_sync_later(batch, dev, state, linked);
+	blk_rq_dma_trace_sync(req, dev, false);
+	return dma_iova_sync(dev, state, 0, linked);
 }
 
 /*
- * Map memory in one range of IOVAs, or range by range if none is left. To be
- * called if blk_dma_can_use_iova().
+ * In @state, which is allocated for all @total bytes. If @one, the memory is the
+ * one vector that begins at @first.
  */
-static bool blk_dma_start_iova(struct request *req, struct device *dma_dev,
+static bool blk_dma_iova_start(struct request *req, struct device *dev,
 			       struct dma_iova_state *state,
 			       struct blk_dma_iter *iter,
-			       struct dma_iova_slots *slots,
-			       struct dma_iova_batch *batch)
+			       struct dma_iova_batch *batch, phys_addr_t first,
+			       size_t total, bool one)
 {
-	phys_addr_t first = bvec_phys(iter->iter.bvec) + iter->iter.done;
-	size_t total = blk_rq_dma_bytes(req, iter->iter.is_integrity);
-	size_t linked = 0, span = total;
+	unsigned long attrs = blk_dma_attrs(iter->p2pdma.map);
+	size_t linked;
 	int error;
 
-	if (unlikely(iter->gaps))
-		span = blk_dma_iova_span(iter);
-	if (!dma_iova_try_slot(dma_dev, state, slots, req->tag, first, span) &&
-	    !dma_iova_try_alloc(dma_dev, state, first, span))
-		return blk_dma_start_segments(req, dma_dev, iter);
-
-	if (unlikely(iter->gaps))
-		error = blk_dma_link_gaps(req, dma_dev, state, iter, &linked);
-	else
-		error = blk_dma_link(req, dma_dev, state, iter, &linked);
+	if (likely(one)) {
+		error = dma_iova_link(dev, state, first, 0, total,
+				      rq_dma_dir(req), attrs);
+		linked = error ? 0 : total;
+	} else {
+		error = blk_dma_iova_link(req, dev, state, iter, &linked);
+	}
 	if (!error)
-		error = blk_dma_sync(req, dma_dev, state, linked, batch);
-	if (unlikely(error))
-		return blk_dma_unwind_iova(req, dma_dev, state, iter, linked,
-					   error);
+		error = blk_dma_iova_sync(req, dev, state, linked, batch);
+	if (unlikely(error)) {
+		dma_iova_destroy(dev, state, linked, rq_dma_dir(req), attrs);
+		return blk_dma_fail(req, iter,
+				    blk_dma_error_status(error, attrs));
+	}
 
 	iter->mode = BLK_DMA_IOVA;
+	iter->left = 0;
+	if (likely(one)) {
+		iter->addr = state->addr;
+		return true;
+	}
 	iter->left = total;
 	iter->iova = state->addr;
 	/* blk_dma_iova_place() adds the pad of the first piece again */
@@ -383,197 +361,334 @@ static bool blk_dma_start_iova(struct request *req, struct device *dma_dev,
 	return blk_dma_iova_next(iter);
 }
 
-/* What holds until something else is found. */
-static __always_inline void blk_dma_iter_init(struct dma_iova_state *state,
-					      struct blk_dma_iter *iter,
-					      bool is_integrity)
+/*
+ * Memory whose DMA addresses the IOMMU or the CPU has to provide for. If @one, it
+ * is the range that is in @iter.
+ */
+static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
+					  struct request *req,
+					  struct dma_iova_state *state,
+					  struct blk_dma_iter *iter,
+					  struct dma_iova_batch *batch,
+					  bool one)
 {
+	struct device *dev = client->dev;
+	bool is_integrity = iter->iter.is_integrity;
+	struct phys_vec vec = { iter->addr - iter->offset, iter->len };
+	size_t total = vec.len, span = total;
+
+	if (unlikely(!one)) {
+		blk_rq_map_iter_init(req, &iter->iter, is_integrity);
+		vec.paddr = bvec_phys(iter->iter.bvec) + iter->iter.done;
+	}
+	if (blk_dma_can_use_iova(req, dev, iter)) {
+		if (unlikely(!one)) {
+			total = blk_rq_dma_bytes(req, is_integrity);
+			span = iter->gaps ? blk_dma_iova_span(iter) : total;
+		}
+		if (likely(!is_integrity &&
+			   dma_iova_try_slot(dev, state, &client->slots,
+					     req->tag, vec.paddr, span)) ||
+		    dma_iova_try_alloc(dev, state, vec.paddr, span))
+			return blk_dma_iova_start(req, dev, state, iter, batch,
+						  vec.paddr, total, one);
+	}
+
+	iter->mode = BLK_DMA_SEGMENTS;
+	iter->bounced = false;
+	if (one)
+		return blk_dma_map_range(req, dev, iter, &vec);
+	return blk_dma_range_next(req, dev, iter);
+}
+
+/*
+ * Mode BLK_DMA_LINEAR: a DMA address is the physical one plus @iter->offset.
+ *
+ * Give the only vector of the data or metadata as the only range: no walk. The
+ * block layer's count of segments regards the queue's limits, but for metadata
+ * it counts vectors that it joins as one.
+ */
+static __always_inline bool blk_dma_only_range(struct request *req,
+					       struct blk_dma_iter *iter,
+					       const struct bio_vec *bv,
+					       const struct bvec_iter *bi,
+					       bool is_integrity)
+{
+	phys_addr_t phys = bvec_phys(bv) + bi->bi_bvec_done;
+
+	if (!is_integrity && req->nr_phys_segments != 1)
+		return false;
+	if (req->bio->bi_next || bi->bi_size > bv->bv_len - bi->bi_bvec_done)
+		return false;
+	if (is_integrity &&
+	    (bi->bi_size > queue_max_segment_size(req->q) ||
+	     (phys ^ (phys + bi->bi_size - 1)) &
+		     ~(phys_addr_t)queue_segment_boundary(req->q)))
+		return false;
+	iter->addr = phys + iter->offset;
+	iter->len = bi->bi_size;
+	iter->iter.bio = NULL;
+	iter->iter.left = 0;
+	return true;
+}
+
+static noinline bool blk_dma_start_linear(struct request *req,
+					  struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	blk_rq_map_iter_init(req, &iter->iter, iter->iter.is_integrity);
+	if (!blk_map_iter_next(&iter->iter, &vec))
+		return false;
+	iter->addr = vec.paddr + iter->offset;
+	iter->len = vec.len;
+	return true;
+}
+
+/* The class is known, and so whether mapping is @linear. */
+static __always_inline bool
+blk_dma_start_class(struct blk_dma_client *client, struct request *req,
+		    struct dma_iova_state *state, struct blk_dma_iter *iter,
+		    struct dma_iova_batch *batch, const struct bio_vec *bv,
+		    const struct bvec_iter *bi, bool is_integrity, bool linear)
+{
+	bool one = blk_dma_only_range(req, iter, bv, bi, is_integrity);
+
+	if (unlikely(!linear))
+		return blk_dma_start_mapped(client, req, state, iter, batch,
+					    one);
+	if (likely(one))
+		return true;
+	return blk_dma_start_linear(req, iter);
+}
+
+static __always_inline const struct bio_vec *
+blk_dma_first_vec(struct request *req, const struct bvec_iter **bi,
+		  bool is_integrity)
+{
+	if (is_integrity) {
+		*bi = &bio_integrity(req->bio)->bip_iter;
+		return &bio_integrity(req->bio)->bip_vec[(*bi)->bi_idx];
+	}
+	*bi = &req->bio->bi_iter;
+	return &req->bio->bi_io_vec[(*bi)->bi_idx];
+}
+
+static __always_inline bool blk_dma_is_mixed(struct request *req,
+					     bool is_integrity)
+{
+	if (is_integrity)
+		return bio_integrity_flagged(req->bio, BIP_MIXED_CLASS);
+	return req->bio->bi_opf & REQ_MIXED_CLASS;
+}
+
+/* P2P memory not known to be reached by bus address, or memory of several classes. */
+static noinline bool blk_dma_start_p2p_slow(struct blk_dma_client *client,
+					    struct request *req,
+					    struct dma_iova_state *state,
+					    struct blk_dma_iter *iter,
+					    struct dma_iova_batch *batch)
+{
+	bool is_integrity = iter->iter.is_integrity;
+	const struct bvec_iter *bi;
+	const struct bio_vec *bv = blk_dma_first_vec(req, &bi, is_integrity);
+	struct page *page = bv->bv_page;
+	bool linear = true;
+
+	if (blk_dma_is_mixed(req, is_integrity)) {
+		iter->p2pdma.map = PCI_P2PDMA_MAP_UNKNOWN;
+		return blk_dma_start_mapped(client, req, state, iter, batch,
+					    false);
+	}
+
+	switch (pci_p2pdma_state(&iter->p2pdma, client->dev, page)) {
+	case PCI_P2PDMA_MAP_BUS_ADDR:
+		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
+		break;
+	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+		/* not RAM: no cache to maintain, no copy to make */
+		linear = page->pgmap->range.end <=
+			 dma_linear_last(client->dev, DMA_ATTR_MMIO,
+					 &iter->offset);
+		break;
+	default:
+		return blk_dma_fail(req, iter, BLK_STS_TARGET);
+	}
+	return blk_dma_start_class(client, req, state, iter, batch, bv, bi,
+				   is_integrity, linear);
+}
+
+static __always_inline bool blk_dma_host_is_linear(struct blk_dma_client *client)
+{
+	return PFN_PHYS(max_pfn) - 1 <= client->linear_last &&
+	       !dma_mappings_watched();
+}
+
+/*
+ * Map the data or the metadata of a request and give its first range. The class
+ * of the first page stands for all, unless the bio says otherwise.
+ *
+ * Fast path: keep it frameless; slow cases are noinline.
+ */
+static __always_inline bool
+blk_dma_start(struct blk_dma_client *client, struct request *req,
+	      struct dma_iova_state *state, struct blk_dma_iter *iter,
+	      struct dma_iova_batch *batch, const bool is_integrity)
+{
+	const struct bvec_iter *bi;
+	const struct bio_vec *bv;
+	bool linear = true;
+
 	state->__size = 0;
 	iter->p2pdma.mem = NULL;
 	iter->p2pdma.map = PCI_P2PDMA_MAP_NONE;
 	iter->status = BLK_STS_OK;
 	iter->mode = BLK_DMA_LINEAR;
-	iter->attrs = 0;
+	iter->offset = client->offset;
 	iter->iter.is_integrity = is_integrity;
+
+	if (unlikely(!is_integrity &&
+		     (req->rq_flags & RQF_SPECIAL_PAYLOAD))) {
+		if (!blk_dma_host_is_linear(client))
+			return blk_dma_start_mapped(client, req, state, iter,
+						    batch, false);
+		return blk_dma_start_linear(req, iter);
+	}
+
+	bv = blk_dma_first_vec(req, &bi, is_integrity);
+	if (unlikely(blk_dma_is_mixed(req, is_integrity)))
+		return blk_dma_start_p2p_slow(client, req, state, iter, batch);
+	if (likely(!is_pci_p2pdma_page(bv->bv_page))) {
+		linear = blk_dma_host_is_linear(client);
+	} else {
+		if (pci_p2pdma_known_state(&iter->p2pdma, client->dev,
+					    bv->bv_page) !=
+		    PCI_P2PDMA_MAP_BUS_ADDR)
+			return blk_dma_start_p2p_slow(client, req, state, iter,
+						      batch);
+		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
+	}
+	return blk_dma_start_class(client, req, state, iter, batch, bv, bi,
+				   is_integrity, linear);
 }
 
-static __always_inline bool blk_dma_host_is_linear(struct device *dma_dev,
-						   struct blk_dma_iter *iter)
+/* For blk_dma_map_data(). */
+bool __blk_dma_map_data(struct blk_dma_client *client, struct request *req,
+			struct dma_iova_state *state, struct blk_dma_iter *iter,
+			struct dma_iova_batch *batch)
 {
-	return dma_linear_offset(dma_dev, PFN_PHYS(max_pfn) - 1, &iter->offset);
+	return blk_dma_start(client, req, state, iter, batch, false);
 }
+EXPORT_SYMBOL_GPL(__blk_dma_map_data);
 
-static noinline bool blk_dma_walk_data(struct request *req,
-				       struct device *dma_dev,
-				       struct blk_dma_iter *iter)
+/* For blk_dma_map_metadata(). */
+bool __blk_dma_map_metadata(struct blk_dma_client *client, struct request *req,
+			    struct dma_iova_state *state,
+			    struct blk_dma_iter *iter,
+			    struct dma_iova_batch *batch)
 {
-	blk_data_iter_init(req, &iter->iter);
-	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
+	return blk_dma_start(client, req, state, iter, batch, true);
 }
+EXPORT_SYMBOL_GPL(__blk_dma_map_metadata);
 
-/* Give the only vector of the data or metadata as the only range: no walk. */
-static __always_inline void blk_dma_set_only_range(struct blk_dma_iter *iter,
-						   const struct bio_vec *bvecs,
-						   const struct bvec_iter *bi)
+bool __blk_dma_next(struct request *req, struct device *dev,
+		    struct blk_dma_iter *iter)
 {
-	const struct bio_vec *bv = &bvecs[bi->bi_idx];
-
-	iter->addr = bvec_phys(bv) + bi->bi_bvec_done + iter->offset;
-	iter->len = bi->bi_size;
-	iter->iter.bio = NULL;
-	iter->iter.left = 0;
+	if (iter->mode == BLK_DMA_IOVA)
+		return blk_dma_iova_next(iter);
+	return blk_dma_range_next(req, dev, iter);
 }
+EXPORT_SYMBOL_GPL(__blk_dma_next);
 
-static __always_inline bool blk_dma_only_range(struct request *req,
-					       struct blk_dma_iter *iter)
+/* The slow part of blk_dma_unmap(). */
+bool __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
+		     struct blk_dma_mapping *m)
 {
-	if (!blk_rq_is_one_vector(req))
+	if (m->mode == BLK_DMA_SEGMENTS)
 		return false;
-	blk_dma_set_only_range(iter, req->bio->bi_io_vec, &req->bio->bi_iter);
+	if (!dma_iova_is_unlinked(&m->iova))
+		blk_rq_dma_trace_sync(req, client->dev, true);
+	dma_iova_destroy(client->dev, &m->iova, dma_iova_size(&m->iova),
+			 rq_dma_dir(req), blk_dma_attrs(m->map));
 	return true;
 }
+EXPORT_SYMBOL_GPL(__blk_dma_unmap);
 
-/*
- * What blk_dma_only_range() gives, mapped in a slot. @iter is done but for the
- * address.
+/**
+ * blk_dma_unlink - leave unmapping of a request's IOVAs and the sync to a batch
+ * @client: who did the DMA
+ * @req: the request
+ * @m: its data's or its metadata's mapping
+ * @batch: the batch
+ *
+ * Call blk_dma_unmap() as ever, but only after blk_dma_sync_unlinked(). What is
+ * mapped by other means is left to it.
+ *
+ * Context: any.
  */
-static bool blk_dma_link_only_range(struct request *req, struct device *dma_dev,
-				    struct dma_iova_state *state,
-				    struct blk_dma_iter *iter,
-				    struct dma_iova_batch *batch)
+void blk_dma_unlink(struct blk_dma_client *client, struct request *req,
+		    struct blk_dma_mapping *m, struct dma_iova_batch *batch)
 {
-	size_t linked = 0;
-	int error;
+	if (m->mode != BLK_DMA_IOVA)
+		return;
+	blk_rq_dma_trace_unmap(req, m);
+	dma_iova_batch_unlink(batch, client->dev, &m->iova,
+			      dma_iova_size(&m->iova), rq_dma_dir(req),
+			      blk_dma_attrs(m->map));
+}
+EXPORT_SYMBOL_GPL(blk_dma_unlink);
 
-	error = dma_iova_link(dma_dev, state, iter->addr, 0, iter->len,
-			      rq_dma_dir(req), iter->attrs);
-	if (likely(!error)) {
-		linked = iter->len;
-		error = blk_dma_sync(req, dma_dev, state, linked, batch);
-	}
-	if (unlikely(error))
-		return blk_dma_unwind_iova(req, dma_dev, state, iter, linked,
-					   error);
+/**
+ * blk_dma_client_init - get ready to map for a device's queue
+ * @client: filled in; owned by the caller until blk_dma_client_exit()
+ * @dev: device that will do the DMA, its DMA mask set; borrowed until then
+ * @nr_slots: tags for which to keep IOVAs; 0 for none
+ *
+ * Context: may sleep.
+ */
+void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
+			 unsigned int nr_slots)
+{
+	client->dev = dev;
+	client->linear_last = dma_linear_last(dev, 0, &client->offset);
+	dma_iova_alloc_slots(dev, &client->slots, nr_slots);
+}
+EXPORT_SYMBOL_GPL(blk_dma_client_init);
 
-	iter->mode = BLK_DMA_IOVA;
-	iter->addr = state->addr;
-	iter->left = 0;
-	return true;
+/**
+ * blk_dma_client_exit - undo blk_dma_client_init()
+ * @client: has no request mapped
+ *
+ * Context: may sleep.
+ */
+void blk_dma_client_exit(struct blk_dma_client *client)
+{
+	dma_iova_free_slots(client->dev, &client->slots);
+}
+EXPORT_SYMBOL_GPL(blk_dma_client_exit);
+
+/* Mainline's names, for drivers written for them. */
+
+static void blk_dma_client_of(struct blk_dma_client *client, struct device *dev)
+{
+	client->dev = dev;
+	client->linear_last = dma_linear_last(dev, 0, &client->offset);
+	client->slots.nr = 0;
 }
 
-/* Range by range, where neither a constant nor a range of IOVAs will do. */
-static noinline bool blk_dma_map_data_segments(struct request *req,
-					       struct device *dma_dev,
-					       struct blk_dma_iter *iter)
+/* Such drivers ask for the class of a request, not of each range. */
+static bool blk_dma_refuse_mixed(struct request *req, struct blk_dma_iter *iter,
+				 struct dma_iova_state *state,
+				 bool is_integrity)
 {
-	iter->offset = 0;
-	if (likely(!(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
-		   blk_dma_only_range(req, iter))) {
-		iter->mode = BLK_DMA_SEGMENTS;
-		iter->bounced = false;
-		return blk_dma_map_segment(req, dma_dev, iter, iter->addr,
-					   iter->len);
-	}
-
-	blk_data_iter_init(req, &iter->iter);
-	return blk_dma_start_segments(req, dma_dev, iter);
-}
-
-static noinline bool blk_dma_map_data_iova(struct request *req,
-					   struct device *dma_dev,
-					   struct dma_iova_state *state,
-					   struct blk_dma_iter *iter,
-					   struct dma_iova_slots *slots,
-					   struct dma_iova_batch *batch)
-{
-	if (!blk_dma_can_use_iova(req, dma_dev, iter))
-		return blk_dma_map_data_segments(req, dma_dev, iter);
-
-	iter->offset = 0;
-	if (likely(!(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
-		   blk_dma_only_range(req, iter))) {
-		if (likely(dma_iova_try_slot(dma_dev, state, slots, req->tag,
-					     iter->addr, iter->len)))
-			return blk_dma_link_only_range(req, dma_dev, state,
-						       iter, batch);
-		/* to ask again counts as another transfer */
-		slots = NULL;
-	}
-
-	blk_data_iter_init(req, &iter->iter);
-	return blk_dma_start_iova(req, dma_dev, state, iter, slots, batch);
-}
-
-/* Map memory whose DMA addresses the IOMMU or the CPU has to provide for. */
-static __always_inline bool
-blk_dma_map_data(struct request *req, struct device *dma_dev,
-		 struct dma_iova_state *state, struct blk_dma_iter *iter,
-		 struct dma_iova_slots *slots, struct dma_iova_batch *batch)
-{
-	if (!use_dma_iommu(dma_dev))
-		return blk_dma_map_data_segments(req, dma_dev, iter);
-	return blk_dma_map_data_iova(req, dma_dev, state, iter, slots, batch);
-}
-
-/* P2P memory that is not known to be reached by bus address. */
-static noinline bool blk_dma_start_other(struct request *req,
-					 struct device *dma_dev,
-					 struct dma_iova_state *state,
-					 struct blk_dma_iter *iter,
-					 struct page *page,
-					 struct dma_iova_slots *slots,
-					 struct dma_iova_batch *batch)
-{
-	bool linear;
-
-	if (!blk_dma_classify(req, dma_dev, iter, page, &linear))
+	if (is_integrity ?
+		    !bio_integrity_flagged(req->bio, BIP_MIXED_CLASS) :
+		    !req->bio || !(req->bio->bi_opf & REQ_MIXED_CLASS))
 		return false;
-	if (!linear)
-		return blk_dma_map_data(req, dma_dev, state, iter, slots,
-					batch);
-	if (likely(blk_dma_only_range(req, iter)))
-		return true;
-	return blk_dma_walk_data(req, dma_dev, iter);
-}
-
-static noinline bool blk_dma_start_p2p(struct request *req,
-				       struct device *dma_dev,
-				       struct dma_iova_state *state,
-				       struct blk_dma_iter *iter,
-				       struct dma_iova_slots *slots,
-				       struct dma_iova_batch *batch)
-{
-	struct bio *bio = req->bio;
-	struct page *page = bio->bi_io_vec[bio->bi_iter.bi_idx].bv_page;
-
-	if (unlikely(pci_p2pdma_recent_state(&iter->p2pdma, dma_dev, page) !=
-		     PCI_P2PDMA_MAP_BUS_ADDR))
-		return blk_dma_start_other(req, dma_dev, state, iter, page,
-					   slots, batch);
-	iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
-	if (likely(blk_dma_only_range(req, iter)))
-		return true;
-	return blk_dma_walk_data(req, dma_dev, iter);
-}
-
-/* Nothing that another function does is worth a stack frame here. */
-static __always_inline bool
-blk_dma_start_data(struct request *req, struct device *dma_dev,
-		   struct dma_iova_state *state, struct blk_dma_iter *iter,
-		   struct dma_iova_slots *slots, struct dma_iova_batch *batch)
-{
-	bool special = req->rq_flags & RQF_SPECIAL_PAYLOAD;
-
-	blk_dma_iter_init(state, iter, false);
-	if (unlikely(!special && (req->bio->bi_opf & REQ_P2PDMA)))
-		return blk_dma_start_p2p(req, dma_dev, state, iter, slots,
-					 batch);
-	if (unlikely(!blk_dma_host_is_linear(dma_dev, iter)))
-		return blk_dma_map_data(req, dma_dev, state, iter, slots,
-					batch);
-	if (likely(!special && blk_dma_only_range(req, iter)))
-		return true;
-	return blk_dma_walk_data(req, dma_dev, iter);
+	*iter = (struct blk_dma_iter){ .iter.is_integrity = is_integrity };
+	state->__size = 0;
+	blk_dma_fail(req, iter, BLK_STS_TARGET);
+	return true;
 }
 
 /**
@@ -584,90 +699,25 @@ blk_dma_start_data(struct request *req, struct device *dma_dev,
  *	initialised
  * @iter: filled in; blk_rq_dma_map_iter_next() gives the further ranges
  *
- * When all ranges are taken, what unmapping takes depends on @iter->mode; or
- * leave it to blk_rq_dma_unmap().
+ * Unmap with blk_rq_dma_unmap(). A request of several classes is refused.
  *
  * Context: any.
- * Return: true with a range in @iter. False and nothing mapped, with the reason
- * in @iter->status: BLK_STS_TARGET if the device cannot reach the memory,
- * BLK_STS_RESOURCE if it is worth trying again.
+ * Return: as blk_dma_map_data().
  */
 bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
 			       struct dma_iova_state *state,
 			       struct blk_dma_iter *iter)
 {
-	return blk_dma_start_data(req, dma_dev, state, iter, NULL, NULL);
+	struct blk_dma_client client;
+
+	if (blk_dma_refuse_mixed(req, iter, state, false))
+		return false;
+	blk_dma_client_of(&client, dma_dev);
+	return blk_dma_start(&client, req, state, iter, NULL, false);
 }
 EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start);
 
-/**
- * blk_rq_dma_map_iter_start_batch - as blk_rq_dma_map_iter_start(), for drivers
- *	that save IOVA allocations and IOTLB syncs
- * @req: the request; has data
- * @dma_dev: device that will do the DMA
- * @state: as for blk_rq_dma_map_iter_start()
- * @iter: as for blk_rq_dma_map_iter_start()
- * @slots: IOVAs kept for requests, by tag; NULL for none
- * @batch: takes the IOTLB sync, if one is due; NULL to sync at once
- *
- * With @batch the device must not learn of the request before dma_iova_batch_sync(). If
- * that fails, unmap the request as if it had been done.
- *
- * Context: any.
- * Return: as blk_rq_dma_map_iter_start().
- */
-bool blk_rq_dma_map_iter_start_batch(struct request *req,
-				     struct device *dma_dev,
-				     struct dma_iova_state *state,
-				     struct blk_dma_iter *iter,
-				     struct dma_iova_slots *slots,
-				     struct dma_iova_batch *batch)
-{
-	return blk_dma_start_data(req, dma_dev, state, iter, slots, batch);
-}
-EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start_batch);
-
 #ifdef CONFIG_BLK_DEV_INTEGRITY
-/* As blk_dma_only_range(); but segments of metadata may be of several vectors. */
-static __always_inline bool blk_dma_only_metadata(struct request *req,
-						  struct blk_dma_iter *iter)
-{
-	struct bio_integrity_payload *bip = bio_integrity(req->bio);
-	const struct bvec_iter *bi = &bip->bip_iter;
-	const struct bio_vec *bv = &bip->bip_vec[bi->bi_idx];
-	phys_addr_t phys = bvec_phys(bv) + bi->bi_bvec_done;
-
-	if (req->bio->bi_next || bi->bi_size > bv->bv_len - bi->bi_bvec_done ||
-	    bi->bi_size > queue_max_segment_size(req->q) ||
-	    (phys ^ (phys + bi->bi_size - 1)) &
-		    ~(phys_addr_t)queue_segment_boundary(req->q))
-		return false;
-	blk_dma_set_only_range(iter, bip->bip_vec, bi);
-	return true;
-}
-
-static struct page *bip_first_page(struct bio *bio)
-{
-	struct bio_integrity_payload *bip = bio_integrity(bio);
-
-	return bip->bip_vec[bip->bip_iter.bi_idx].bv_page;
-}
-
-/**
- * blk_rq_integrity_map_iter_init - start a walk over the metadata of a request
- * @req: the request; has metadata
- * @iter: the walk; blk_map_iter_next() gives the pieces
- *
- * Context: any.
- */
-void blk_rq_integrity_map_iter_init(struct request *req,
-				    struct blk_map_iter *iter)
-{
-	blk_map_iter_init(req, iter, true);
-	blk_map_iter_set_bio(iter, req->bio);
-}
-EXPORT_SYMBOL_GPL(blk_rq_integrity_map_iter_init);
-
 /**
  * blk_rq_integrity_dma_map_iter_start - map the metadata of a request
  * @req: the request; has metadata
@@ -675,72 +725,20 @@ EXPORT_SYMBOL_GPL(blk_rq_integrity_map_iter_init);
  * @state: as for blk_rq_dma_map_iter_start(), a state of its own
  * @iter: as for blk_rq_dma_map_iter_start()
  *
- * Data and metadata may be of different classes.
- *
  * Context: any.
- * Return: as blk_rq_dma_map_iter_start().
+ * Return: as blk_dma_map_data().
  */
 bool blk_rq_integrity_dma_map_iter_start(struct request *req,
 					 struct device *dma_dev,
 					 struct dma_iova_state *state,
 					 struct blk_dma_iter *iter)
 {
-	return blk_rq_integrity_dma_map_iter_start_batch(req, dma_dev, state,
-							 iter, NULL);
+	struct blk_dma_client client;
+
+	if (blk_dma_refuse_mixed(req, iter, state, true))
+		return false;
+	blk_dma_client_of(&client, dma_dev);
+	return blk_dma_start(&client, req, state, iter, NULL, true);
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start);
-
-/**
- * blk_rq_integrity_dma_map_iter_start_batch - as for data
- * @req: the request; has metadata
- * @dma_dev: device that will do the DMA
- * @state: as for blk_rq_integrity_dma_map_iter_start()
- * @iter: as for blk_rq_integrity_dma_map_iter_start()
- * @batch: as for blk_rq_dma_map_iter_start_batch(); NULL to sync at once
- *
- * Context: any.
- * Return: as blk_rq_dma_map_iter_start().
- */
-bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
-					       struct device *dma_dev,
-					       struct dma_iova_state *state,
-					       struct blk_dma_iter *iter,
-					       struct dma_iova_batch *batch)
-{
-	bool linear;
-
-	blk_dma_iter_init(state, iter, true);
-	if (likely(!bio_integrity_flagged(req->bio, BIP_P2PDMA)))
-		linear = blk_dma_host_is_linear(dma_dev, iter);
-	else if (!blk_dma_classify(req, dma_dev, iter,
-				   bip_first_page(req->bio), &linear))
-		return false;
-	if (likely(linear && blk_dma_only_metadata(req, iter)))
-		return true;
-
-	blk_rq_integrity_map_iter_init(req, &iter->iter);
-	if (likely(linear))
-		return blk_rq_dma_map_iter_next(req, dma_dev, iter);
-	if (!blk_dma_can_use_iova(req, dma_dev, iter))
-		return blk_dma_start_segments(req, dma_dev, iter);
-	return blk_dma_start_iova(req, dma_dev, state, iter, NULL, batch);
-}
-EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start_batch);
-
-/**
- * blk_rq_integrity_dma_map_iter_next - map the next range of metadata
- * @req: the request
- * @dma_dev: device that will do the DMA
- * @iter: the iteration
- *
- * Context: any.
- * Return: as blk_rq_dma_map_iter_next().
- */
-bool blk_rq_integrity_dma_map_iter_next(struct request *req,
-					struct device *dma_dev,
-					struct blk_dma_iter *iter)
-{
-	return blk_rq_dma_map_iter_next(req, dma_dev, iter);
-}
-EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_next);
 #endif /* CONFIG_BLK_DEV_INTEGRITY */

@@ -45,30 +45,57 @@ struct blk_map_iter {
 };
 
 /**
- * enum blk_dma_mode - how a request was mapped, and so what unmapping takes
- * @BLK_DMA_NONE: not at all, or not any more; nothing to unmap
+ * enum blk_dma_mode - how memory is mapped, and so what unmapping takes
  * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap
- * @BLK_DMA_IOVA: one range of IOVAs; dma_iova_destroy() it
- * @BLK_DMA_SEGMENTS: each range by itself; dma_unmap_phys() each
- * @BLK_DMA_UNLINKED: one range of IOVAs, unmapped in a batch;
- *	dma_iova_destroy() frees it
- *
- * BLK_DMA_NONE and BLK_DMA_UNLINKED are for the driver to set.
+ * @BLK_DMA_IOVA: one range of IOVAs
+ * @BLK_DMA_SEGMENTS: each range by itself
  */
 enum blk_dma_mode {
-	BLK_DMA_NONE,
 	BLK_DMA_LINEAR,
 	BLK_DMA_IOVA,
 	BLK_DMA_SEGMENTS,
-	BLK_DMA_UNLINKED,
+};
+
+/**
+ * struct blk_dma_client - who does the DMA: what stays the same for a queue
+ * @dev: the device; borrowed
+ * @offset: host memory: DMA minus physical address, in bytes
+ * @linear_last: host memory: the highest physical address for which @offset
+ *	holds; 0 if each mapping has to be made
+ * @slots: IOVAs kept for each tag; owned
+ *
+ * Owned by the driver, from blk_dma_client_init() to blk_dma_client_exit().
+ */
+struct blk_dma_client {
+	struct device *dev;
+	u64 offset;
+	phys_addr_t linear_last;
+	struct dma_iova_slots slots;
+};
+
+/**
+ * struct blk_dma_mapping - how the data, or the metadata, of a request is mapped
+ * @iova: the range of IOVAs, in mode BLK_DMA_IOVA
+ * @mode: enum blk_dma_mode
+ * @map: enum pci_p2pdma_map_type; PCI_P2PDMA_MAP_UNKNOWN for memory of several
+ *	classes
+ * @is_integrity: it is the metadata
+ *
+ * Owned by the driver, which keeps it for each request in flight.
+ */
+struct blk_dma_mapping {
+	struct dma_iova_state iova;
+	u8 mode;
+	u8 map;
+	bool is_integrity;
 };
 
 /**
  * struct blk_dma_iter - the DMA ranges of a request
  * @addr: DMA address of the current range
  * @len: bytes of the current range
- * @status: why blk_rq_dma_map_iter_start() or blk_rq_dma_map_iter_next()
- *	returned false; BLK_STS_OK at the end of the request
+ * @status: why the function that was to give a range returned false; BLK_STS_OK
+ *	at the end of the request
  * @mode: how the request is mapped
  * @p2pdma: class of the memory: @p2pdma.map is PCI_P2PDMA_MAP_NONE for host
  *	memory
@@ -89,46 +116,47 @@ struct blk_dma_iter {
 	size_t granule; /* IOVA: bytes that map as one */
 	bool gaps; /* IOVA: pieces do not join */
 	bool bounced; /* segments: one is; set if traced */
-	unsigned long attrs; /* DMA_ATTR_ flags of every mapping */
 };
 
-bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
-			       struct dma_iova_state *state,
-			       struct blk_dma_iter *iter);
-bool blk_rq_dma_map_iter_start_batch(struct request *req,
-				     struct device *dma_dev,
-				     struct dma_iova_state *state,
-				     struct blk_dma_iter *iter,
-				     struct dma_iova_slots *slots,
-				     struct dma_iova_batch *batch);
-void __blk_rq_dma_trace_map(struct request *req, struct dma_iova_state *state,
+void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
+			 unsigned int nr_slots);
+void blk_dma_client_exit(struct blk_dma_client *client);
+bool __blk_dma_map_data(struct blk_dma_client *client, struct request *req,
+			struct dma_iova_state *state, struct blk_dma_iter *iter,
+			struct dma_iova_batch *batch);
+bool __blk_dma_map_metadata(struct blk_dma_client *client, struct request *req,
+			    struct dma_iova_state *state,
+			    struct blk_dma_iter *iter,
+			    struct dma_iova_batch *batch);
+bool __blk_dma_next(struct request *req, struct device *dev,
+		    struct blk_dma_iter *iter);
+bool __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
+		     struct blk_dma_mapping *m);
+void blk_dma_unmap_range(struct blk_dma_client *client, struct request *req,
+			 struct blk_dma_mapping *m, const struct phys_vec *vec,
+			 dma_addr_t addr);
+void blk_dma_unlink(struct blk_dma_client *client, struct request *req,
+		    struct blk_dma_mapping *m, struct dma_iova_batch *batch);
+
+void __blk_rq_dma_trace_map(struct request *req, struct blk_dma_mapping *m,
 			    struct blk_dma_iter *iter);
-void __blk_rq_dma_trace_unmap(struct request *req, enum blk_dma_mode mode,
-			      enum pci_p2pdma_map_type map, bool is_integrity);
+void __blk_rq_dma_trace_unmap(struct request *req, struct blk_dma_mapping *m);
 void __blk_rq_dma_trace_sync(struct request *req, struct device *dma_dev,
 			     bool unmap);
 void __blk_rq_dma_trace_error(struct request *req, blk_status_t status,
 			      bool is_integrity);
-bool __blk_rq_dma_map_iter_next(struct request *req, struct device *dma_dev,
-				struct blk_dma_iter *iter);
-void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter);
+void blk_rq_map_iter_init(struct request *req, struct blk_map_iter *iter,
+			  bool is_integrity);
 unsigned int blk_rq_dma_bytes(struct request *req, bool is_integrity);
 
+bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
+			       struct dma_iova_state *state,
+			       struct blk_dma_iter *iter);
 #ifdef CONFIG_BLK_DEV_INTEGRITY
 bool blk_rq_integrity_dma_map_iter_start(struct request *req,
 					 struct device *dma_dev,
 					 struct dma_iova_state *state,
 					 struct blk_dma_iter *iter);
-bool blk_rq_integrity_dma_map_iter_start_batch(struct request *req,
-					       struct device *dma_dev,
-					       struct dma_iova_state *state,
-					       struct blk_dma_iter *iter,
-					       struct dma_iova_batch *batch);
-bool blk_rq_integrity_dma_map_iter_next(struct request *req,
-					struct device *dma_dev,
-					struct blk_dma_iter *iter);
-void blk_rq_integrity_map_iter_init(struct request *req,
-				    struct blk_map_iter *iter);
 #else /* CONFIG_BLK_DEV_INTEGRITY */
 static inline bool
 blk_rq_integrity_dma_map_iter_start(struct request *req, struct device *dma_dev,
@@ -137,28 +165,6 @@ blk_rq_integrity_dma_map_iter_start(struct request *req, struct device *dma_dev,
 {
 	iter->status = BLK_STS_NOTSUPP;
 	return false;
-}
-
-static inline bool blk_rq_integrity_dma_map_iter_start_batch(
-	struct request *req, struct device *dma_dev,
-	struct dma_iova_state *state, struct blk_dma_iter *iter,
-	struct dma_iova_batch *batch)
-{
-	iter->status = BLK_STS_NOTSUPP;
-	return false;
-}
-
-static inline bool blk_rq_integrity_dma_map_iter_next(struct request *req,
-						      struct device *dma_dev,
-						      struct blk_dma_iter *iter)
-{
-	return false;
-}
-
-static inline void blk_rq_integrity_map_iter_init(struct request *req,
-						  struct blk_map_iter *iter)
-{
-	*iter = (struct blk_map_iter){};
 }
 #endif /* CONFIG_BLK_DEV_INTEGRITY */
 
@@ -287,7 +293,7 @@ static __always_inline bool blk_rq_is_one_vector(struct request *req)
 }
 
 /**
- * blk_rq_dma_linear_next - the next range of a request mapped as BLK_DMA_LINEAR
+ * blk_dma_linear_next - the next range of memory mapped as BLK_DMA_LINEAR
  * @iter: the iteration
  *
  * As blk_map_iter_next_bvec(), for hardware that divides memory into pages by
@@ -295,7 +301,7 @@ static __always_inline bool blk_rq_is_one_vector(struct request *req)
  *
  * Return: false at the end of the request.
  */
-static __always_inline bool blk_rq_dma_linear_next(struct blk_dma_iter *iter)
+static __always_inline bool blk_dma_linear_next(struct blk_dma_iter *iter)
 {
 	struct phys_vec vec;
 
@@ -307,28 +313,27 @@ static __always_inline bool blk_rq_dma_linear_next(struct blk_dma_iter *iter)
 }
 
 /**
- * blk_rq_dma_linear_max_pages - how many single pages may come next
- * @iter: the iteration, of a request mapped as BLK_DMA_LINEAR
+ * blk_dma_linear_max_pages - how many single pages may come next
+ * @iter: the iteration, of memory mapped as BLK_DMA_LINEAR
  *
- * Return: how often blk_rq_dma_linear_next_page() may be called at most.
+ * Return: how often blk_dma_linear_next_page() may be called at most.
  */
 static __always_inline unsigned int
-blk_rq_dma_linear_max_pages(struct blk_dma_iter *iter)
+blk_dma_linear_max_pages(struct blk_dma_iter *iter)
 {
 	return iter->iter.done ? 0 : iter->iter.left / PAGE_SIZE;
 }
 
 /**
- * blk_rq_dma_linear_next_page - the next range, if it is just one page
- * @iter: the iteration, for which blk_rq_dma_linear_max_pages() allows it
+ * blk_dma_linear_next_page - the next range, if it is just one page
+ * @iter: the iteration, for which blk_dma_linear_max_pages() allows it
  *
  * The quick way through memory of single pages, which scattered memory is of.
  *
  * Return: true with a whole page in @iter->addr and @iter->len. False if
- * blk_rq_dma_linear_next() has to be asked.
+ * blk_dma_linear_next() has to be asked.
  */
-static __always_inline bool
-blk_rq_dma_linear_next_page(struct blk_dma_iter *iter)
+static __always_inline bool blk_dma_linear_next_page(struct blk_dma_iter *iter)
 {
 	const struct bio_vec *bv = iter->iter.bvec;
 
@@ -342,9 +347,9 @@ blk_rq_dma_linear_next_page(struct blk_dma_iter *iter)
 }
 
 /**
- * blk_rq_dma_map_iter_next - map the next range of a request
+ * blk_dma_next - map the next range of a request's data or metadata
  * @req: the request
- * @dma_dev: device that will do the DMA
+ * @dev: device that will do the DMA
  * @iter: the iteration
  *
  * Context: any.
@@ -352,14 +357,14 @@ blk_rq_dma_linear_next_page(struct blk_dma_iter *iter)
  * of the request, with BLK_STS_OK in @iter->status, or if mapping failed. Then
  * unmap the ranges mapped so far.
  */
-static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
-						     struct device *dma_dev,
-						     struct blk_dma_iter *iter)
+static __always_inline bool blk_dma_next(struct request *req,
+					 struct device *dev,
+					 struct blk_dma_iter *iter)
 {
 	struct phys_vec vec;
 
 	if (unlikely(iter->mode != BLK_DMA_LINEAR))
-		return __blk_rq_dma_map_iter_next(req, dma_dev, iter);
+		return __blk_dma_next(req, dev, iter);
 	if (!blk_map_iter_next(&iter->iter, &vec))
 		return false;
 	iter->addr = vec.paddr + iter->offset;
@@ -367,54 +372,194 @@ static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
 	return true;
 }
 
-/**
- * blk_rq_dma_trace_map - tell tracing and counters that a request was mapped
- * @req: the request
- * @state: IOVA state given to blk_rq_dma_map_iter_start()
- * @iter: the iteration, of data or of metadata, after its last range
- *
- * Context: any. Free while nobody traces or counts.
- */
-static __always_inline void blk_rq_dma_trace_map(struct request *req,
-						 struct dma_iova_state *state,
-						 struct blk_dma_iter *iter)
+static inline unsigned long blk_dma_attrs(enum pci_p2pdma_map_type map)
 {
-	if (tracepoint_enabled(block_rq_dma_map))
-		__blk_rq_dma_trace_map(req, state, iter);
+	return map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ? DMA_ATTR_MMIO : 0;
 }
 
-/**
- * blk_rq_dma_trace_unmap - tell tracing that a request is about to be unmapped
- * @req: the request
- * @mode: how it was mapped
- * @map: class of the memory
- * @is_integrity: it is the metadata
- *
- * Context: any. Free while nobody traces.
- */
+/* Free while nobody traces or counts. */
 static __always_inline void blk_rq_dma_trace_unmap(struct request *req,
-						   enum blk_dma_mode mode,
-						   enum pci_p2pdma_map_type map,
-						   bool is_integrity)
+						   struct blk_dma_mapping *m)
 {
 	if (tracepoint_enabled(block_rq_dma_unmap))
-		__blk_rq_dma_trace_unmap(req, mode, map, is_integrity);
+		__blk_rq_dma_trace_unmap(req, m);
 }
 
-/**
- * blk_rq_dma_trace_sync - tell tracing that the IOTLB is about to be synced
- * @req: the request, or any of those that share the sync
- * @dma_dev: device that does the DMA; nothing is told if it needs no sync
- * @unmap: after unmapping; otherwise after mapping
- *
- * Context: any. Free while nobody traces or counts.
- */
 static __always_inline void blk_rq_dma_trace_sync(struct request *req,
 						  struct device *dma_dev,
 						  bool unmap)
 {
 	if (tracepoint_enabled(block_rq_dma_sync))
 		__blk_rq_dma_trace_sync(req, dma_dev, unmap);
+}
+
+static __always_inline void blk_dma_keep(struct blk_dma_mapping *m,
+					 struct blk_dma_iter *iter)
+{
+	m->mode = iter->mode;
+	m->map = iter->p2pdma.map;
+	m->is_integrity = iter->iter.is_integrity;
+}
+
+/**
+ * blk_dma_map_data - map the data of a request and give its first DMA range
+ * @client: who will do the DMA
+ * @req: the request; has data
+ * @m: filled in; owned by the caller and kept until unmapping
+ * @iter: filled in; blk_dma_next() gives the further ranges
+ * @batch: takes the IOTLB sync, if one is due; NULL to sync at once
+ *
+ * When all ranges are taken, call blk_dma_mapped(). With @batch the device must
+ * not learn of the request before blk_dma_sync_batch(). If that fails, unmap the
+ * request as if it had been done.
+ *
+ * Context: any.
+ * Return: true with a range in @iter. False and nothing mapped, with the reason
+ * in @iter->status: BLK_STS_TARGET if the device cannot reach the memory,
+ * BLK_STS_RESOURCE if it is worth trying again.
+ */
+static __always_inline bool blk_dma_map_data(struct blk_dma_client *client,
+					     struct request *req,
+					     struct blk_dma_mapping *m,
+					     struct blk_dma_iter *iter,
+					     struct dma_iova_batch *batch)
+{
+	if (!__blk_dma_map_data(client, req, &m->iova, iter, batch))
+		return false;
+	blk_dma_keep(m, iter);
+	return true;
+}
+
+/**
+ * blk_dma_map_metadata - as blk_dma_map_data(), of the metadata
+ * @client: who will do the DMA
+ * @req: the request; has metadata
+ * @m: a mapping of its own; metadata may be of another class than the data
+ * @iter: as for blk_dma_map_data()
+ * @batch: as for blk_dma_map_data()
+ *
+ * Context: any.
+ * Return: as blk_dma_map_data().
+ */
+static __always_inline bool
+blk_dma_map_metadata(struct blk_dma_client *client, struct request *req,
+		     struct blk_dma_mapping *m, struct blk_dma_iter *iter,
+		     struct dma_iova_batch *batch)
+{
+	if (!__blk_dma_map_metadata(client, req, &m->iova, iter, batch))
+		return false;
+	blk_dma_keep(m, iter);
+	return true;
+}
+
+/**
+ * blk_dma_mapped - all ranges of a mapping are taken
+ * @req: the request
+ * @m: its data's or its metadata's mapping
+ * @iter: the iteration, after its last range
+ *
+ * Context: any. Free while nobody traces or counts.
+ */
+static __always_inline void blk_dma_mapped(struct request *req,
+					   struct blk_dma_mapping *m,
+					   struct blk_dma_iter *iter)
+{
+	if (tracepoint_enabled(block_rq_dma_map))
+		__blk_rq_dma_trace_map(req, m, iter);
+}
+
+/**
+ * blk_dma_unmap - unmap what needs no list of ranges
+ * @client: who did the DMA
+ * @req: the request
+ * @m: its data's or its metadata's mapping; also after blk_dma_unlink()
+ *
+ * A range of IOVAs is always unmapped as a whole.
+ *
+ * Context: any.
+ * Return: true if nothing is left to do. False if the caller has to walk the
+ * memory with blk_map_iter_next(), and to call blk_dma_unmap_range() for each
+ * range that was mapped.
+ */
+static __always_inline bool blk_dma_unmap(struct blk_dma_client *client,
+					  struct request *req,
+					  struct blk_dma_mapping *m)
+{
+	blk_rq_dma_trace_unmap(req, m);
+	if (m->mode == BLK_DMA_LINEAR ||
+	    (m->mode == BLK_DMA_IOVA && !dma_use_iova(&m->iova)))
+		return true;
+	return __blk_dma_unmap(client, req, m);
+}
+
+/**
+ * blk_dma_sync_batch - let the device see what several requests had mapped
+ * @client: who will do the DMA
+ * @req: any of the requests
+ * @batch: the batch, for mapping; empty afterwards
+ *
+ * Context: any.
+ * Return: 0, or a negative errno; then none of the requests may start.
+ */
+static __always_inline int blk_dma_sync_batch(struct blk_dma_client *client,
+					      struct request *req,
+					      struct dma_iova_batch *batch)
+{
+	if (!dma_iova_batch_is_empty(batch))
+		blk_rq_dma_trace_sync(req, client->dev, false);
+	return dma_iova_batch_sync(batch);
+}
+
+/**
+ * blk_dma_sync_unlinked - invalidate the IOTLB for all that was unlinked
+ * @client: who did the DMA
+ * @req: any of the requests
+ * @batch: the batch, for unmapping; empty afterwards
+ *
+ * Context: any.
+ */
+static __always_inline void blk_dma_sync_unlinked(struct blk_dma_client *client,
+						  struct request *req,
+						  struct dma_iova_batch *batch)
+{
+	if (dma_iova_batch_is_empty(batch))
+		return;
+	blk_rq_dma_trace_sync(req, client->dev, true);
+	dma_iova_batch_sync_unlinked(batch);
+}
+
+/* Mainline's names, for drivers written for them. */
+
+/**
+ * blk_rq_dma_map_iter_next - map the next range of a request
+ * @req: the request
+ * @dma_dev: device that will do the DMA
+ * @iter: the iteration
+ *
+ * Context: any.
+ * Return: as blk_dma_next().
+ */
+static __always_inline bool blk_rq_dma_map_iter_next(struct request *req,
+						     struct device *dma_dev,
+						     struct blk_dma_iter *iter)
+{
+	return blk_dma_next(req, dma_dev, iter);
+}
+
+/**
+ * blk_rq_integrity_dma_map_iter_next - map the next range of metadata
+ * @req: the request
+ * @dma_dev: device that will do the DMA
+ * @iter: the iteration
+ *
+ * Context: any.
+ * Return: as blk_dma_next().
+ */
+static inline bool blk_rq_integrity_dma_map_iter_next(struct request *req,
+						      struct device *dma_dev,
+						      struct blk_dma_iter *iter)
+{
+	return blk_dma_next(req, dma_dev, iter);
 }
 
 /**
@@ -450,10 +595,7 @@ static inline bool blk_rq_dma_unmap(struct request *req, struct device *dma_dev,
 		return true;
 	if (dma_use_iova(state)) {
 		dma_iova_destroy(dma_dev, state, dma_iova_size(state),
-				 rq_dma_dir(req),
-				 map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ?
-					 DMA_ATTR_MMIO :
-					 0);
+				 rq_dma_dir(req), blk_dma_attrs(map));
 		return true;
 	}
 	return !dma_need_unmap(dma_dev);

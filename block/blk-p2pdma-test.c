@@ -78,8 +78,9 @@ static struct fake_rq *class_rq(struct kunit *test, struct page *page)
 	f->q.limits.seg_boundary_mask = ULONG_MAX;
 	f->q.limits.max_segments = USHRT_MAX;
 	f->q.limits.max_integrity_segments = MAX_VECS;
-	f->q.limits.max_sectors = UINT_MAX;
-	f->q.limits.max_hw_sectors = UINT_MAX;
+	f->q.limits.max_sectors = UINT_MAX >> SECTOR_SHIFT;
+	f->q.limits.max_hw_sectors = UINT_MAX >> SECTOR_SHIFT;
+	f->q.limits.features = BLK_FEAT_PCI_P2PDMA;
 	f->rq.q = &f->q;
 	f->rq.nr_phys_segments = 1;
 	INIT_LIST_HEAD(&f->rq.queuelist);
@@ -143,25 +144,34 @@ static void class_bio_test(struct kunit *test)
 {
 	struct page *a, *b;
 	bool same = pair_pages(test, &a, &b);
-	struct bio_vec vecs[2][2];
-	struct bio bio, other;
+	struct bio_vec vecs[2];
+	struct bio bio;
 
-	class_bio_init(&bio, vecs[0], 2, a);
-	class_bio_init(&other, vecs[1], 2, b);
-	KUNIT_EXPECT_EQ(test, !!(bio.bi_opf & REQ_P2PDMA),
-			is_pci_p2pdma_page(a));
-	KUNIT_EXPECT_EQ(test, bio_page_in_class(&bio, b), same);
-	KUNIT_EXPECT_EQ(test, bio_same_class(&bio, &other), same);
-
+	class_bio_init(&bio, vecs, 2, a);
+	KUNIT_EXPECT_EQ(test, !!bio_class(&bio), is_pci_p2pdma_page(a));
+	KUNIT_EXPECT_EQ(test, bio_class(&bio) == page_class(b), same);
 	KUNIT_EXPECT_EQ(test, bio_add_page(&bio, b, PAGE_SIZE, 0),
 			same ? PAGE_SIZE : 0);
 	KUNIT_EXPECT_EQ(test, bio.bi_vcnt, same ? 2 : 1);
 
-	/* A bio that is used again takes the class of its next page. */
-	bio_reset(&other, NULL, REQ_OP_READ | REQ_P2PDMA);
-	bio_set_class(&other, a);
-	KUNIT_EXPECT_EQ(test, !!(other.bi_opf & REQ_P2PDMA),
-			is_pci_p2pdma_page(a));
+	/* What is left after the first page is of its class, too. */
+	if (same)
+		bio_advance(&bio, PAGE_SIZE);
+	KUNIT_EXPECT_PTR_EQ(test, bio_class(&bio), page_class(a));
+}
+
+/* A command that cannot be divided takes every class, and says so. */
+static void class_hw_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	struct fake_rq *f = class_rq(test, NULL);
+
+	KUNIT_EXPECT_EQ(test, bio_add_pc_page(&f->q, &f->bio, a, 512, 0), 512);
+	KUNIT_EXPECT_FALSE(test, f->bio.bi_opf & REQ_MIXED_CLASS);
+	KUNIT_EXPECT_EQ(test, bio_add_pc_page(&f->q, &f->bio, b, 512, 0), 512);
+	KUNIT_EXPECT_EQ(test, !(f->bio.bi_opf & REQ_MIXED_CLASS), same);
+	KUNIT_EXPECT_EQ(test, !(f->bio.bi_opf & REQ_NOMERGE), same);
 }
 
 static void class_integrity_test(struct kunit *test)
@@ -178,28 +188,39 @@ static void class_integrity_test(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 64, bio_integrity_add_page(&f[i]->bio,
 								 pages[i], 64,
 								 0));
-		KUNIT_EXPECT_EQ(test, is_pci_p2pdma_page(pages[i]),
-				bio_integrity_flagged(&f[i]->bio, BIP_P2PDMA));
+		KUNIT_EXPECT_PTR_EQ(test, page_class(pages[i]),
+				    bip_class(f[i]->bio.bi_integrity));
 	}
 
-	KUNIT_EXPECT_EQ(test, same,
-			bip_page_in_class(f[0]->bio.bi_integrity, b));
-	if (is_pci_p2pdma_page(a) == is_pci_p2pdma_page(b))
-		KUNIT_EXPECT_EQ(test, same,
-				bip_same_class(f[0]->bio.bi_integrity,
-					       f[1]->bio.bi_integrity));
 	KUNIT_EXPECT_EQ(test, bio_integrity_add_page(&f[0]->bio, b, 64, 0),
 			same ? 64 : 0);
 }
 
-/* Vectors made elsewhere, @done bytes of the first of them gone already. */
+/* A device with blocks of 512 bytes */
+static struct block_device *class_bdev(struct kunit *test)
+{
+	struct fake_rq *f = class_rq(test, NULL);
+	struct block_device *bdev;
+
+	bdev = kunit_kzalloc(test, sizeof(*bdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bdev);
+	f->q.limits.logical_block_size = SECTOR_SIZE;
+	bdev->bd_queue = &f->q;
+	return bdev;
+}
+
+/*
+ * Vectors made elsewhere, @done bytes of the first of them gone already. A bio
+ * takes @taken bytes of them. Without a device, or if it is atomic, it takes all.
+ */
 static const struct bvecs_case {
 	const char *name;
 	unsigned int nr;
 	enum mem_class classes[MAX_VECS];
 	size_t done;
 	size_t size;
-	size_t in_class;
+	size_t taken;
+	bool mixed;
 } bvecs_cases[] = {
 	{ "nothing", 1, { A }, 0, 0, 0 },
 	{ "host", 3, { HOST, HOST, HOST }, 0, 0x3000, 0x3000 },
@@ -208,12 +229,18 @@ static const struct bvecs_case {
 	{ "host after P2P", 2, { B, HOST }, 0x200, 0x1c00, 0xe00 },
 	{ "two providers", 4, { A, A, B, A }, 0x200, 0x3000, 0x1e00 },
 	{ "two providers, one used", 2, { A, B }, 0x800, 0x800, 0x800 },
-	{ "two providers, one byte", 2, { A, B }, 0x800, 0x801, 0x800 },
+	{ "two providers, a block", 2, { A, B }, 0x800, 0xa00, 0x800 },
+	{ "host, within a block", 3, { HOST, HOST, A }, 0x100, 0x2c00, 0x1e00 },
+	{ "in the first block", 2, { HOST, A }, 0xf00, 0x1000, 0x200, true },
+	{ "in the only block", 2, { A, HOST }, 0xf04, 0x200, 0x200, true },
+	{ "providers in the first block", 3, { B, A, B }, 0xffc, 0x1200, 0x200,
+	  true },
 };
 
 KUNIT_ARRAY_PARAM_DESC(bvecs, bvecs_cases, name);
 
-static void class_bvecs_test(struct kunit *test)
+static void take_bvecs(struct kunit *test, struct block_device *bdev,
+		       blk_opf_t opf, size_t taken, bool mixed, bool ends)
 {
 	const struct bvecs_case *c = test->param_value;
 	struct class_pages *pages = class_pages(test);
@@ -225,22 +252,27 @@ static void class_bvecs_test(struct kunit *test)
 	for (i = 0; i < c->nr; i++)
 		bvec_set_page(&vecs[i], class_page(pages, c->classes[i], i),
 			      PAGE_SIZE, 0);
-	bio_init(&bio, NULL, vecs, c->nr, REQ_OP_READ);
-	bio.bi_iter.bi_bvec_done = c->done;
-	KUNIT_EXPECT_EQ(test, bio_set_class_bvecs(&bio, c->size), c->in_class);
-	if (!c->size)
-		return;
-	KUNIT_EXPECT_EQ(test, !!(bio.bi_opf & REQ_P2PDMA),
-			c->classes[0] != HOST);
-
-	bio_init(&bio, NULL, NULL, 0, REQ_OP_READ);
+	bio_init(&bio, NULL, NULL, 0, opf);
+	bio.bi_bdev = bdev;
 	iov_iter_bvec(&iter, ITER_DEST, vecs, c->nr, c->done + c->size);
 	iov_iter_advance(&iter, c->done);
 	KUNIT_EXPECT_EQ(test, bio_iov_iter_get_pages(&bio, &iter), 0);
-	KUNIT_EXPECT_EQ(test, bio.bi_iter.bi_size, c->in_class);
-	KUNIT_EXPECT_EQ(test, bio_flagged(&bio, BIO_CLASS_END),
-			c->in_class < c->size);
-	KUNIT_EXPECT_EQ(test, iov_iter_count(&iter), c->size - c->in_class);
+	KUNIT_EXPECT_EQ(test, bio.bi_iter.bi_size, taken);
+	KUNIT_EXPECT_EQ(test, bio_flagged(&bio, BIO_CLASS_END), ends);
+	KUNIT_EXPECT_EQ(test, !!(bio.bi_opf & REQ_MIXED_CLASS), mixed);
+	KUNIT_EXPECT_EQ(test, iov_iter_count(&iter), c->size - taken);
+}
+
+static void class_bvecs_test(struct kunit *test)
+{
+	const struct bvecs_case *c = test->param_value;
+	struct block_device *bdev = class_bdev(test);
+	bool mixed = c->mixed || c->taken < c->size;
+
+	take_bvecs(test, bdev, REQ_OP_READ, c->taken, c->mixed, mixed);
+	take_bvecs(test, bdev, REQ_OP_WRITE | REQ_ATOMIC, c->size, mixed,
+		   false);
+	take_bvecs(test, NULL, REQ_OP_DRV_IN, c->size, mixed, false);
 }
 
 static void merge_bio_test(struct kunit *test)
@@ -311,7 +343,7 @@ static void merge_rq_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, same, f->bio.bi_next == &next->bio);
 }
 
-/* A command cannot be divided: its caller has to know, and copies. */
+/* A command takes the bios of every class. */
 static void append_bio_test(struct kunit *test)
 {
 	struct page *a, *b;
@@ -321,13 +353,14 @@ static void append_bio_test(struct kunit *test)
 	struct bio bio;
 
 	class_bio_init(&bio, &bv, 1, b);
-	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio),
-			same ? 0 : -EREMOTEIO);
-	KUNIT_EXPECT_EQ(test, f->rq.biotail == &bio, same);
+	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio), 0);
+	KUNIT_EXPECT_PTR_EQ(test, f->rq.biotail, &bio);
+	KUNIT_EXPECT_EQ(test, !(f->bio.bi_opf & REQ_MIXED_CLASS), same);
 }
 
 static struct kunit_case blk_p2pdma_cases[] = {
 	KUNIT_CASE_PARAM(class_bio_test, pair_gen_params),
+	KUNIT_CASE_PARAM(class_hw_test, pair_gen_params),
 	KUNIT_CASE_PARAM(class_integrity_test, pair_gen_params),
 	KUNIT_CASE_PARAM(class_bvecs_test, bvecs_gen_params),
 	KUNIT_CASE_PARAM(merge_bio_test, pair_gen_params),

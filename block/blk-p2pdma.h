@@ -1,102 +1,107 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The class of a bio: all host memory, or all peer-to-peer (P2P) memory of one
- * provider. It is set when the first page is added, and no page of another
- * class is added after that. REQ_P2PDMA in bi_opf says which it is; the
- * provider is that of any page.
+ * provider. It is that of any of its pages, so nothing has to be kept: a device
+ * that maps the bio for DMA asks once, of the first page, how it reaches all of
+ * them.
  *
- * So a device that maps the bio for DMA asks once how it reaches the memory.
- *
- * The integrity payload has a class of its own, which BIP_P2PDMA tells.
+ * What cannot be divided may be of several classes: a logical block that begins
+ * in one and ends in another, an atomic write, a passthrough command. It says
+ * so, by REQ_MIXED_CLASS in bi_opf or BIP_MIXED_CLASS in bip_flags, and each of
+ * its ranges is asked for.
  */
 #ifndef BLK_P2PDMA_H
 #define BLK_P2PDMA_H
 
 #include <linux/bio-integrity.h>
 #include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/memremap.h>
-#include <linux/pfn.h>
-#include <xen/xen.h>
 
-/* Pages from @page on that are P2P memory of its provider; 1 for host memory. */
-static inline unsigned long page_p2pdma_left(const struct page *page)
+/* The class of @page: its provider's pagemap, or NULL for host memory. */
+static inline struct dev_pagemap *page_class(const struct page *page)
 {
-	if (likely(!is_pci_p2pdma_page(page)) || xen_domain() ||
-	    IS_ENABLED(CONFIG_KMSAN))
-		return 1;
-	return PHYS_PFN(page->pgmap->range.end) + 1 - page_to_pfn(page);
+	return unlikely(is_pci_p2pdma_page(page)) ? page->pgmap : NULL;
 }
 
-/* Set the class of @bio, which is empty, to that of @page. */
-static inline void bio_set_class(struct bio *bio, const struct page *page)
+static inline bool page_is_of_class(const struct page *page,
+				    const struct dev_pagemap *class)
 {
-	if (unlikely(is_pci_p2pdma_page(page)))
-		bio->bi_opf |= REQ_P2PDMA;
-	else
-		bio->bi_opf &= ~REQ_P2PDMA;
+	return likely(!is_pci_p2pdma_page(page)) ? !class :
+						   page->pgmap == class;
 }
 
-/* Whether @page is of the class of @bio, which has a page already. */
-static inline bool bio_page_in_class(const struct bio *bio,
-				     const struct page *page)
+/* The class of @bio, which has data and is not mixed. */
+static inline struct dev_pagemap *bio_class(const struct bio *bio)
 {
-	if (likely(!is_pci_p2pdma_page(page)))
-		return !(bio->bi_opf & REQ_P2PDMA);
-	return (bio->bi_opf & REQ_P2PDMA) &&
-	       bio->bi_io_vec->bv_page->pgmap == page->pgmap;
-}
-
-/* Whether two bios are of one class and so may share a request. */
-static inline bool bio_same_class(const struct bio *a, const struct bio *b)
-{
-	if (likely(!((a->bi_opf | b->bi_opf) & REQ_P2PDMA)))
-		return true;
-	return (a->bi_opf & b->bi_opf & REQ_P2PDMA) &&
-	       a->bi_io_vec->bv_page->pgmap == b->bi_io_vec->bv_page->pgmap;
+	return page_class(bio->bi_io_vec[bio->bi_iter.bi_idx].bv_page);
 }
 
 /*
- * Set the class of @bio, whose vectors were made elsewhere, and return how many
- * of its @size bytes are of that class.
+ * Whether @a and @b, of the same operation, may share a request of @q, of which
+ * a device asks one page how it reaches all of them.
  */
-static inline size_t bio_set_class_bvecs(struct bio *bio, size_t size)
+static inline bool bio_class_mergeable(struct request_queue *q,
+				       struct bio *a, struct bio *b)
 {
-	const struct bio_vec *bv = bio->bi_io_vec;
+	return !blk_queue_pci_p2pdma(q) || !bio_has_data(a) ||
+	       bio_class(a) == bio_class(b);
+}
+
+/* Let every range of @bio be asked for its class. Nothing joins its request. */
+static inline void bio_set_mixed_class(struct bio *bio)
+{
+	bio->bi_opf |= REQ_MIXED_CLASS | REQ_NOMERGE;
+}
+
+/*
+ * @len of the next @size bytes for @bio are of its class, or of one class if it
+ * is empty. Return how many of them the bio takes: all of them, or whole logical
+ * blocks before the class changes, or the one block in which it does.
+ */
+static inline size_t bio_take_class(struct bio *bio, size_t len, size_t size)
+{
+	size_t block;
+
+	if (likely(len >= size))
+		return size;
+	if (!bio->bi_bdev || (bio->bi_opf & REQ_ATOMIC)) {
+		bio_set_mixed_class(bio);
+		return size;
+	}
+
+	bio_set_flag(bio, BIO_CLASS_END);
+	block = bdev_logical_block_size(bio->bi_bdev);
+	if (len >= block || bio->bi_iter.bi_size)
+		return round_down(len, block);
+	bio_set_mixed_class(bio);
+	return min(block, size);
+}
+
+/* Bytes of @size, from @done bytes into *@bv on, that are of one class. */
+static inline size_t bvecs_one_class(const struct bio_vec *bv, size_t done,
+				     size_t size)
+{
+	struct dev_pagemap *class;
 	size_t len = 0;
 
 	if (!size)
 		return 0;
-
-	size += bio->bi_iter.bi_bvec_done;
-	bio_set_class(bio, bv->bv_page);
+	class = page_class(bv->bv_page);
+	size += done;
 	do {
-		if (unlikely(!bio_page_in_class(bio, bv->bv_page)))
-			break;
-		len += bv->bv_len;
-		bv++;
-	} while (len < size);
-	return min(len, size) - bio->bi_iter.bi_bvec_done;
+		len += bv++->bv_len;
+	} while (len < size && page_is_of_class(bv->bv_page, class));
+	return len - done;
 }
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
-/* Whether @page is of the class of @bip, which has a page already. */
-static inline bool bip_page_in_class(const struct bio_integrity_payload *bip,
-				     const struct page *page)
+/* The class of @bip, which has a page and is not mixed. */
+static inline struct dev_pagemap *
+bip_class(const struct bio_integrity_payload *bip)
 {
-	if (likely(!is_pci_p2pdma_page(page)))
-		return !(bip->bip_flags & BIP_P2PDMA);
-	return (bip->bip_flags & BIP_P2PDMA) &&
-	       bip->bip_vec->bv_page->pgmap == page->pgmap;
+	return page_class(bip->bip_vec[bip->bip_iter.bi_idx].bv_page);
 }
-
-/* Whether two payloads with the same flags are of one class. */
-static inline bool bip_same_class(const struct bio_integrity_payload *a,
-				  const struct bio_integrity_payload *b)
-{
-	if (likely(!(a->bip_flags & BIP_P2PDMA)))
-		return true;
-	return a->bip_vec->bv_page->pgmap == b->bip_vec->bv_page->pgmap;
-}
-#endif /* CONFIG_BLK_DEV_INTEGRITY */
+#endif
 
 #endif /* BLK_P2PDMA_H */

@@ -53,6 +53,7 @@ struct fixture {
 	struct phys_vec vecs[MAX_RANGES];
 	unsigned int nr;
 	struct nvme_dma dma;
+	struct blk_dma_client client;
 	struct io_tlb_mem no_bounce;
 	u64 dma_mask;
 	struct watch watch;
@@ -156,6 +157,7 @@ static struct fixture *fixture(struct kunit *test, bool watched)
 					      NVME_SMALL_LIST_SIZE));
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, destroy_pools, &f->dma));
+	blk_dma_client_init(&f->client, dev, 0);
 	if (watched)
 		watch_start(test, &f->watch);
 
@@ -381,20 +383,20 @@ static int map_data(struct fixture *f, bool use_sgl)
 	struct blk_dma_iter iter;
 	blk_status_t status;
 
-	if (!blk_rq_dma_map_iter_start(&f->rq, f->dma.dev, &f->iod.data_iova,
-				       &iter))
+	if (!blk_dma_map_data(&f->client, &f->rq, &f->iod.data, &iter, NULL))
 		status = iter.status;
 	else if (use_sgl)
-		status = nvme_dma_set_sgl(&f->dma, &f->rq, &iter);
+		status = nvme_dma_set_sgl(&f->dma, &f->client, &f->rq, &iter);
 	else
-		status = nvme_dma_set_prps(&f->dma, &f->rq, &iter);
+		status = nvme_dma_set_prps(&f->dma, &f->client, &f->rq, &iter);
 	return blk_status_to_errno(status);
 }
 
 static int map_metadata(struct fixture *f, bool use_sgl)
 {
-	return blk_status_to_errno(nvme_dma_map_metadata(&f->dma, &f->rq,
-							 use_sgl, NULL));
+	return blk_status_to_errno(nvme_dma_map_metadata(&f->dma, &f->client,
+							 &f->rq, use_sgl,
+							 NULL));
 }
 
 static const struct prp_case {
@@ -453,7 +455,7 @@ static void expect_prps(struct kunit *test, bool watched)
 	fill_pools(test, f, NVME_MAX_LISTS, true);
 	lay_prp_case(test, f);
 	KUNIT_ASSERT_EQ(test, map_data(f, false), 0);
-	KUNIT_EXPECT_EQ(test, f->iod.data_mode,
+	KUNIT_EXPECT_EQ(test, f->iod.data.mode,
 			watched ? BLK_DMA_SEGMENTS : BLK_DMA_LINEAR);
 	KUNIT_EXPECT_EQ(test, read_prps(test, f), c->lists);
 	expect_all_read(test, f);
@@ -461,7 +463,7 @@ static void expect_prps(struct kunit *test, bool watched)
 	if (c->lists)
 		KUNIT_EXPECT_EQ(test, f->iod.small_list, c->small);
 	KUNIT_EXPECT_EQ(test, f->watch.nr_open, watched ? f->nr : 0);
-	nvme_dma_unmap_data(&f->dma, &f->rq);
+	nvme_dma_unmap_data(&f->dma, &f->client, &f->rq);
 	expect_clean(test, f, NVME_MAX_LISTS, true);
 }
 
@@ -483,9 +485,8 @@ static void two_prps_test(struct kunit *test)
 	struct blk_dma_iter iter;
 
 	lay_prp_case(test, f);
-	KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, f->dma.dev,
-							  &f->iod.data_iova,
-							  &iter));
+	KUNIT_ASSERT_TRUE(test, blk_dma_map_data(&f->client, &f->rq,
+						 &f->iod.data, &iter, NULL));
 	KUNIT_EXPECT_EQ(test, nvme_dma_fits_prps(&f->rq, &iter),
 			!c->lists && f->nr == 1);
 	if (!nvme_dma_fits_prps(&f->rq, &iter))
@@ -493,7 +494,7 @@ static void two_prps_test(struct kunit *test)
 	nvme_dma_set_two_prps(&f->rq, &iter);
 	read_prps(test, f);
 	expect_all_read(test, f);
-	nvme_dma_unmap_data(&f->dma, &f->rq);
+	nvme_dma_unmap_data(&f->dma, &f->client, &f->rq);
 }
 
 static void prps_random_test(struct kunit *test)
@@ -518,7 +519,7 @@ static void prps_random_test(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, map_data(f, false), 0);
 		read_prps(test, f);
 		expect_all_read(test, f);
-		nvme_dma_unmap_data(&f->dma, &f->rq);
+		nvme_dma_unmap_data(&f->dma, &f->client, &f->rq);
 		expect_clean(test, f, NVME_MAX_LISTS, true);
 	}
 }
@@ -621,7 +622,7 @@ static void expect_sgl(struct kunit *test, bool watched)
 	expect_all_read(test, f);
 	KUNIT_EXPECT_EQ(test, f->iod.nr_lists, f->nr > 1);
 	KUNIT_EXPECT_EQ(test, f->watch.nr_open, watched ? f->nr : 0);
-	nvme_dma_unmap_data(&f->dma, &f->rq);
+	nvme_dma_unmap_data(&f->dma, &f->client, &f->rq);
 	expect_clean(test, f, 1, true);
 }
 
@@ -689,19 +690,21 @@ static void mmio_test(struct kunit *test)
 	fill_pools(test, f, 0, true);
 	lay_data(test, f, layout_vecs(test, &data), data.nr);
 	for (use_sgl = 0; use_sgl <= 1; use_sgl++) {
-		KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(
-						&f->rq, f->dma.dev,
-						&f->iod.data_iova, &iter));
+		KUNIT_ASSERT_TRUE(test, blk_dma_map_data(&f->client, &f->rq,
+							 &f->iod.data, &iter,
+							 NULL));
 		dma_unmap_phys(f->dma.dev, iter.addr, iter.len,
 			       DMA_FROM_DEVICE, 0);
 		iter.p2pdma.map = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
-		iter.attrs = DMA_ATTR_MMIO;
+		f->iod.data.map = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
 		iter.addr = dma_map_phys(f->dma.dev, f->vecs[0].paddr, iter.len,
-					 DMA_FROM_DEVICE, iter.attrs);
-		status = use_sgl ? nvme_dma_set_sgl(&f->dma, &f->rq, &iter) :
-				   nvme_dma_set_prps(&f->dma, &f->rq, &iter);
+					 DMA_FROM_DEVICE, DMA_ATTR_MMIO);
+		status = use_sgl ? nvme_dma_set_sgl(&f->dma, &f->client,
+						    &f->rq, &iter) :
+				   nvme_dma_set_prps(&f->dma, &f->client,
+						     &f->rq, &iter);
 		KUNIT_ASSERT_EQ(test, blk_status_to_errno(status), 0);
-		nvme_dma_unmap_data(&f->dma, &f->rq);
+		nvme_dma_unmap_data(&f->dma, &f->client, &f->rq);
 		expect_clean(test, f, 0, true);
 	}
 }
@@ -731,7 +734,7 @@ static void expect_metadata(struct kunit *test, bool watched)
 		}
 		expect_all_read(test, f);
 		KUNIT_EXPECT_EQ(test, f->watch.nr_open, watched ? f->nr : 0);
-		nvme_dma_unmap_metadata(&f->dma, &f->rq);
+		nvme_dma_unmap_metadata(&f->dma, &f->client, &f->rq);
 		expect_clean(test, f, 0, true);
 	}
 }

@@ -91,12 +91,13 @@ static __le64 *nvme_chain_list(struct nvme_dma *dma, struct nvme_iod *iod,
 	return list;
 }
 
-static void nvme_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
+/* For nvme_dma_unmap_data(): the lists of the data. */
+void nvme_dma_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
 {
 	dma_addr_t list_dma = iod->list_dma;
 	unsigned int i;
 
-	if (iod->nr_lists && iod->small_list) {
+	if (iod->small_list) {
 		dma_pool_free(dma->small_pool, iod->lists[0], list_dma);
 		return;
 	}
@@ -109,6 +110,68 @@ static void nvme_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
 		list_dma = next_dma;
 	}
 }
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_free_lists);
+
+/*
+ * The DMA address of the range that begins @offset bytes into the data and has
+ * @index ranges before it.
+ */
+static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
+				 unsigned int offset)
+{
+	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
+	struct nvme_sgl_desc *descs = iod->lists[0];
+	unsigned int page, list;
+	__le64 *prps;
+
+	if (iod->data_sgl)
+		return le64_to_cpu(iod->nr_lists ? descs[index].addr :
+						   dptr->sgl.addr);
+
+	page = ((le64_to_cpu(dptr->prp1) & NVME_PAGE_MASK) + offset) /
+	       NVME_CTRL_PAGE_SIZE;
+	if (!offset)
+		return le64_to_cpu(dptr->prp1);
+	if (!iod->nr_lists)
+		return le64_to_cpu(dptr->prp2);
+
+	/* Page 0 is PRP 1. A list that leads to another has one PRP less. */
+	page--;
+	list = min(page / (NVME_PRPS_PER_PAGE - 1), iod->nr_lists - 1U);
+	prps = iod->lists[list];
+	return le64_to_cpu(prps[page - list * (NVME_PRPS_PER_PAGE - 1)]);
+}
+
+/* The same of the metadata. */
+static dma_addr_t nvme_meta_addr(struct nvme_iod *iod, unsigned int index)
+{
+	if (iod->meta_list)
+		return le64_to_cpu(iod->meta_list[index + 1].addr);
+	return le64_to_cpu(iod->cmd.rw.metadata);
+}
+
+/* For nvme_dma_unmap_data() and nvme_dma_unmap_metadata(): @mapped bytes. */
+void nvme_dma_unmap_ranges(struct blk_dma_client *client, struct request *req,
+			   struct blk_dma_mapping *m, unsigned int mapped)
+{
+	struct nvme_iod *iod = nvme_iod(req);
+	unsigned int offset = 0, index = 0;
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+	dma_addr_t addr;
+
+	blk_rq_map_iter_init(req, &walk, m->is_integrity);
+	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
+		if (m->is_integrity)
+			addr = nvme_meta_addr(iod, index);
+		else
+			addr = nvme_data_addr(iod, index, offset);
+		blk_dma_unmap_range(client, req, m, &vec, addr);
+		index++;
+		offset += vec.len;
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(nvme_dma_unmap_ranges);
 
 static __always_inline bool nvme_next_range(struct nvme_dma *dma,
 					    struct request *req,
@@ -116,8 +179,8 @@ static __always_inline bool nvme_next_range(struct nvme_dma *dma,
 					    const bool linear)
 {
 	if (linear)
-		return blk_rq_dma_linear_next(iter);
-	return blk_rq_dma_map_iter_next(req, dma->dev, iter);
+		return blk_dma_linear_next(iter);
+	return blk_dma_next(req, dma->dev, iter);
 }
 
 /*
@@ -132,8 +195,8 @@ nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
 
 	if (PAGE_SIZE != NVME_CTRL_PAGE_SIZE)
 		return 0;
-	max = min(max, blk_rq_dma_linear_max_pages(iter));
-	while (i < max && blk_rq_dma_linear_next_page(iter))
+	max = min(max, blk_dma_linear_max_pages(iter));
+	while (i < max && blk_dma_linear_next_page(iter))
 		prps[i++] = cpu_to_le64(iter->addr);
 	if (i)
 		*addr = iter->addr;
@@ -174,7 +237,7 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 						    unsigned int *todo,
 						    const bool linear)
 {
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	struct nvme_iod *iod = nvme_iod(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
 	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
 	unsigned int first =
@@ -286,6 +349,7 @@ static blk_status_t nvme_write_prps_linear(struct nvme_dma *dma,
 /**
  * nvme_dma_set_prps - describe the data of a request by PRPs
  * @dma: the controller's
+ * @client: the queue's
  * @req: the request
  * @iter: holds the first range of the data
  *
@@ -293,20 +357,21 @@ static blk_status_t nvme_write_prps_linear(struct nvme_dma *dma,
  * Return: BLK_STS_OK; undo with nvme_dma_unmap_data(). Otherwise nothing is
  * mapped any more, and BLK_STS_RESOURCE means that it is worth trying again.
  */
-blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
-			       struct blk_dma_iter *iter)
+blk_status_t nvme_dma_set_prps(struct nvme_dma *dma,
+			       struct blk_dma_client *client,
+			       struct request *req, struct blk_dma_iter *iter)
 {
 	unsigned int todo = 0;
 	blk_status_t status;
 
-	nvme_iod_set_mode(blk_mq_rq_to_pdu(req), iter, false);
+	nvme_iod_set_data(nvme_iod(req), false);
 	if (likely(iter->mode == BLK_DMA_LINEAR))
 		status = nvme_write_prps_linear(dma, req, iter, &todo);
 	else
 		status = nvme_write_prps_mapped(dma, req, iter, &todo);
 
 	if (unlikely(status))
-		__nvme_dma_unmap_data(dma, req,
+		__nvme_dma_unmap_data(dma, client, req,
 				      blk_rq_payload_bytes(req) - todo);
 	return status;
 }
@@ -337,255 +402,91 @@ static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
 }
 
 /*
- * Whether the list takes another descriptor. One that stays apart must be known
- * to fit before its range is mapped.
+ * Describe the range in @iter and those after it by a list of at most @max
+ * descriptors, and let @desc be the only one or lead to the list. *@left are the
+ * bytes that no range was taken for.
  */
-static bool nvme_sgl_has_room(struct blk_dma_iter *iter, unsigned int used,
-			      unsigned int max)
+static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
+				   struct blk_dma_iter *iter,
+				   struct nvme_sgl_desc *desc,
+				   struct nvme_sgl_desc *list,
+				   dma_addr_t list_dma, unsigned int max,
+				   unsigned int *left)
 {
-	return !WARN_ON_ONCE(used == max && iter->mode != BLK_DMA_LINEAR);
-}
-
-/*
- * The slow part of nvme_dma_set_sgl(): more than one range, for which the rest
- * is set already.
- */
-blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
-				struct blk_dma_iter *iter)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-	unsigned int max = blk_rq_nr_phys_segments(req);
-	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
-	struct nvme_sgl_desc *desc = &iod->cmd.rw.dptr.sgl;
-	blk_status_t status = BLK_STS_RESOURCE;
-	struct nvme_sgl_desc *list;
 	unsigned int i = 0;
 
-	list = nvme_alloc_list(dma, iod, max * sizeof(*list));
-	if (!list)
-		goto unmap;
-
-	list[i++] = *desc;
-	while (left) {
-		if (!nvme_sgl_has_room(iter, i, max) ||
-		    !blk_rq_dma_map_iter_next(req, dma->dev, iter)) {
-			status = iter->status ?: BLK_STS_IOERR;
-			goto unmap;
-		}
-		left -= iter->len;
+	nvme_sgl_set_data(&list[i++], iter);
+	while (*left) {
+		/* One that stays apart must fit before its range is mapped. */
+		if (WARN_ON_ONCE(i == max && iter->mode != BLK_DMA_LINEAR) ||
+		    !blk_dma_next(req, dma->dev, iter))
+			return iter->status ?: BLK_STS_IOERR;
+		*left -= iter->len;
 		if (nvme_sgl_extend(&list[i - 1], iter))
 			continue;
-		if (WARN_ON_ONCE(i == max)) {
-			status = BLK_STS_IOERR;
-			goto unmap;
-		}
+		if (WARN_ON_ONCE(i == max))
+			return BLK_STS_IOERR;
 		nvme_sgl_set_data(&list[i++], iter);
 	}
 
 	if (i == 1)
 		*desc = list[0];
 	else
-		nvme_sgl_set_segment(desc, iod->list_dma, i);
+		nvme_sgl_set_segment(desc, list_dma, i);
 	return BLK_STS_OK;
+}
 
-unmap:
-	__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req) - left);
+/*
+ * The slow part of nvme_dma_set_sgl(): more than one range, for which the rest
+ * is set already.
+ */
+blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma,
+				struct blk_dma_client *client,
+				struct request *req, struct blk_dma_iter *iter)
+{
+	struct nvme_iod *iod = nvme_iod(req);
+	unsigned int max = blk_rq_nr_phys_segments(req);
+	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
+	blk_status_t status = BLK_STS_RESOURCE;
+	struct nvme_sgl_desc *list;
+
+	list = nvme_alloc_list(dma, iod, max * sizeof(*list));
+	if (likely(list))
+		status = nvme_write_sgl(dma, req, iter, &iod->cmd.rw.dptr.sgl,
+					list, iod->list_dma, max, &left);
+	if (unlikely(status))
+		__nvme_dma_unmap_data(dma, client, req,
+				      blk_rq_payload_bytes(req) - left);
 	return status;
 }
 EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_set_sgl);
 
 /*
- * The DMA address of the range that begins @offset bytes into the data and has
- * @index ranges before it.
- */
-static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
-				 unsigned int offset)
-{
-	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
-	struct nvme_sgl_desc *descs = iod->lists[0];
-	unsigned int page, list;
-	__le64 *prps;
-
-	if (iod->data_sgl)
-		return le64_to_cpu(iod->nr_lists ? descs[index].addr :
-						   dptr->sgl.addr);
-
-	page = ((le64_to_cpu(dptr->prp1) & NVME_PAGE_MASK) + offset) /
-	       NVME_CTRL_PAGE_SIZE;
-	if (!offset)
-		return le64_to_cpu(dptr->prp1);
-	if (!iod->nr_lists)
-		return le64_to_cpu(dptr->prp2);
-
-	/* Page 0 is PRP 1. A list that leads to another has one PRP less. */
-	page--;
-	list = min(page / (NVME_PRPS_PER_PAGE - 1), iod->nr_lists - 1U);
-	prps = iod->lists[list];
-	return le64_to_cpu(prps[page - list * (NVME_PRPS_PER_PAGE - 1)]);
-}
-
-static unsigned long nvme_dma_attrs(enum pci_p2pdma_map_type map)
-{
-	return map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ? DMA_ATTR_MMIO : 0;
-}
-
-static void nvme_unmap_iova(struct nvme_dma *dma, struct request *req,
-			    enum blk_dma_mode mode,
-			    struct dma_iova_state *state,
-			    enum pci_p2pdma_map_type map)
-{
-	if (mode == BLK_DMA_IOVA)
-		blk_rq_dma_trace_sync(req, dma->dev, true);
-	dma_iova_destroy(dma->dev, state, dma_iova_size(state), rq_dma_dir(req),
-			 nvme_dma_attrs(map));
-}
-
-static noinline void nvme_unmap_data_walk(struct nvme_dma *dma,
-					  struct request *req,
-					  unsigned int mapped)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-	unsigned int offset = 0, index = 0;
-	struct blk_map_iter walk;
-	struct phys_vec vec;
-
-	blk_rq_map_iter_init(req, &walk);
-	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
-		dma_unmap_phys(dma->dev, nvme_data_addr(iod, index++, offset),
-			       vec.len, rq_dma_dir(req),
-			       nvme_dma_attrs(iod->data_map));
-		offset += vec.len;
-	}
-}
-
-static void nvme_unmap_data_segments(struct nvme_dma *dma, struct request *req,
-				     unsigned int mapped)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-
-	if (likely(mapped && !(req->rq_flags & RQF_SPECIAL_PAYLOAD) &&
-		   blk_rq_is_one_vector(req)))
-		dma_unmap_phys(dma->dev, nvme_data_addr(iod, 0, 0), mapped,
-			       rq_dma_dir(req), nvme_dma_attrs(iod->data_map));
-	else
-		nvme_unmap_data_walk(dma, req, mapped);
-}
-
-/* The slow part of nvme_dma_unmap_data(): @mapped bytes of the data. */
-void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
-			   unsigned int mapped)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-
-	switch (iod->data_mode) {
-	case BLK_DMA_NONE:
-	case BLK_DMA_LINEAR:
-		break;
-	case BLK_DMA_IOVA:
-	case BLK_DMA_UNLINKED:
-		nvme_unmap_iova(dma, req, iod->data_mode, &iod->data_iova,
-				iod->data_map);
-		break;
-	case BLK_DMA_SEGMENTS:
-		nvme_unmap_data_segments(dma, req, mapped);
-		break;
-	}
-	nvme_free_lists(dma, iod);
-}
-EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_data);
-
-/*
  * A list of its own: a segment descriptor and the data descriptors it leads to,
- * or one data descriptor. Sets *@mapped to the bytes that ranges were taken for.
+ * or one data descriptor. *@left are the bytes that no range was taken for.
  */
 static blk_status_t nvme_set_meta_sgl(struct nvme_dma *dma, struct request *req,
 				      struct blk_dma_iter *iter,
-				      unsigned int *mapped)
+				      unsigned int *left)
 {
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-	unsigned int total = blk_rq_dma_bytes(req, true);
+	struct nvme_iod *iod = nvme_iod(req);
 	struct nvme_sgl_desc *list;
-	unsigned int i = 1;
 
 	list = dma_pool_alloc(dma->small_pool, GFP_ATOMIC, &iod->meta_dma);
 	if (!list)
 		return BLK_STS_RESOURCE;
 	iod->meta_list = list;
-
-	nvme_sgl_set_data(&list[i], iter);
-	while (*mapped < total) {
-		if (!nvme_sgl_has_room(iter, i, NVME_MAX_META_SEGS) ||
-		    !blk_rq_integrity_dma_map_iter_next(req, dma->dev, iter))
-			return iter->status ?: BLK_STS_IOERR;
-		*mapped += iter->len;
-		if (nvme_sgl_extend(&list[i], iter))
-			continue;
-		if (WARN_ON_ONCE(i == NVME_MAX_META_SEGS))
-			return BLK_STS_IOERR;
-		nvme_sgl_set_data(&list[++i], iter);
-	}
-
-	if (i == 1)
-		list[0] = list[1];
-	else
-		nvme_sgl_set_segment(&list[0], iod->meta_dma + sizeof(*list),
-				     i);
 	iod->cmd.rw.flags = NVME_CMD_SGL_METASEG;
 	iod->cmd.rw.metadata = cpu_to_le64(iod->meta_dma);
-	return BLK_STS_OK;
+	return nvme_write_sgl(dma, req, iter, &list[0], &list[1],
+			      iod->meta_dma + sizeof(*list), NVME_MAX_META_SEGS,
+			      left);
 }
-
-static void nvme_unmap_meta_segments(struct nvme_dma *dma, struct request *req,
-				     unsigned int mapped)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-	unsigned int offset = 0, i = 1;
-	struct blk_map_iter walk;
-	struct phys_vec vec;
-	__le64 addr;
-
-	blk_rq_integrity_map_iter_init(req, &walk);
-	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
-		addr = iod->meta_list ? iod->meta_list[i++].addr :
-					iod->cmd.rw.metadata;
-		dma_unmap_phys(dma->dev, le64_to_cpu(addr), vec.len,
-			       rq_dma_dir(req), nvme_dma_attrs(iod->meta_map));
-		offset += vec.len;
-	}
-}
-
-static void nvme_unmap_metadata(struct nvme_dma *dma, struct request *req,
-				unsigned int mapped)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-
-	switch (iod->meta_mode) {
-	case BLK_DMA_NONE:
-	case BLK_DMA_LINEAR:
-		break;
-	case BLK_DMA_IOVA:
-	case BLK_DMA_UNLINKED:
-		nvme_unmap_iova(dma, req, iod->meta_mode, &iod->meta_iova,
-				iod->meta_map);
-		break;
-	case BLK_DMA_SEGMENTS:
-		nvme_unmap_meta_segments(dma, req, mapped);
-		break;
-	}
-	if (iod->meta_list)
-		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
-}
-
-/* The slow part of nvme_dma_unmap_metadata(). */
-void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req)
-{
-	nvme_unmap_metadata(dma, req, UINT_MAX);
-}
-EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_metadata);
 
 /**
  * nvme_dma_map_metadata - map the metadata of a request and describe it
  * @dma: the controller's
+ * @client: the queue's
  * @req: the request; has metadata
  * @use_sgl: by an SGL; otherwise it is one segment and the command has its
  *	address
@@ -595,72 +496,32 @@ EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_unmap_metadata);
  * Return: BLK_STS_OK; undo with nvme_dma_unmap_metadata(). Otherwise none of
  * it is mapped.
  */
-blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
-				   bool use_sgl, struct dma_iova_batch *batch)
+blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma,
+				   struct blk_dma_client *client,
+				   struct request *req, bool use_sgl,
+				   struct dma_iova_batch *batch)
 {
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	struct nvme_iod *iod = nvme_iod(req);
 	struct blk_dma_iter iter __uninitialized;
-	unsigned int mapped;
 	blk_status_t status = BLK_STS_OK;
+	unsigned int total, left;
 
-	if (!blk_rq_integrity_dma_map_iter_start_batch(
-		    req, dma->dev, &iod->meta_iova, &iter, batch))
+	if (!blk_dma_map_metadata(client, req, &iod->meta, &iter, batch))
 		return iter.status;
 
-	iod->meta_mode = iter.mode;
-	iod->meta_map = iter.p2pdma.map;
 	iod->meta_list = NULL;
 	iod->cmd.rw.metadata = cpu_to_le64(iter.addr);
-	mapped = iter.len;
-	if (use_sgl)
-		status = nvme_set_meta_sgl(dma, req, &iter, &mapped);
-
-	if (unlikely(status))
-		nvme_unmap_metadata(dma, req, mapped);
-	else
-		blk_rq_dma_trace_map(req, &iod->meta_iova, &iter);
-	return status;
+	if (use_sgl) {
+		total = blk_rq_dma_bytes(req, true);
+		left = total - iter.len;
+		status = nvme_set_meta_sgl(dma, req, &iter, &left);
+		if (unlikely(status)) {
+			__nvme_dma_unmap_metadata(dma, client, req,
+						  total - left);
+			return status;
+		}
+	}
+	blk_dma_mapped(req, &iod->meta, &iter);
+	return BLK_STS_OK;
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_map_metadata);
-
-static __always_inline void
-nvme_unlink(struct nvme_dma *dma, struct request *req, u8 *mode,
-	    struct dma_iova_state *state, enum pci_p2pdma_map_type map,
-	    bool is_integrity, struct dma_iova_batch *batch)
-{
-	if (*mode != BLK_DMA_IOVA)
-		return;
-
-	blk_rq_dma_trace_unmap(req, *mode, map, is_integrity);
-	if (dma_iova_batch_unlink(batch, dma->dev, state, dma_iova_size(state),
-				  rq_dma_dir(req), nvme_dma_attrs(map)))
-		*mode = BLK_DMA_UNLINKED;
-	else
-		*mode = BLK_DMA_NONE;
-}
-
-/**
- * nvme_dma_unlink - leave unmapping of a request's IOVAs and the sync to a batch
- * @dma: the controller's
- * @req: the request
- * @has_metadata: there is metadata, which is mapped
- * @batch: the batch
- *
- * Call nvme_dma_unmap_data() and nvme_dma_unmap_metadata() as ever, but only
- * after dma_iova_batch_sync_unlinked(). What is mapped by other means is left
- * to them.
- *
- * Context: any.
- */
-void nvme_dma_unlink(struct nvme_dma *dma, struct request *req,
-		     bool has_metadata, struct dma_iova_batch *batch)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-
-	if (blk_rq_nr_phys_segments(req))
-		nvme_unlink(dma, req, &iod->data_mode, &iod->data_iova,
-			    iod->data_map, false, batch);
-	if (has_metadata)
-		nvme_unlink(dma, req, &iod->meta_mode, &iod->meta_iova,
-			    iod->meta_map, true, batch);
-}

@@ -17,7 +17,6 @@
 #define NVME_SMALL_LIST_SIZE 256
 
 #define NVME_MAX_KB_SZ 8192
-#define NVME_MAX_SEGS NVME_SGES_PER_PAGE
 #define NVME_MAX_META_SEGS 15
 #define NVME_MAX_LISTS 5
 
@@ -38,17 +37,13 @@ struct nvme_dma {
  * @req: what the NVMe core keeps
  * @cmd: the command; its PRPs or SGL descriptor also serve unmapping
  * @aborted: an Abort command was sent for it
- * @data_mode: how the data was mapped, enum blk_dma_mode
- * @meta_mode: how the metadata was mapped, enum blk_dma_mode
- * @data_map: class of the data's memory, enum pci_p2pdma_map_type
- * @meta_map: class of the metadata's memory
  * @data_sgl: the data is described by an SGL, not by PRPs
  * @small_list: @lists[0] is of the small pool
  * @nr_lists: lists allocated for the data
  * @list_dma: DMA address of @lists[0]
  * @meta_dma: DMA address of @meta_list
- * @data_iova: IOVAs of the data, if @data_mode is BLK_DMA_IOVA
- * @meta_iova: IOVAs of the metadata, if @meta_mode is BLK_DMA_IOVA
+ * @data: how the data is mapped
+ * @meta: how the metadata is mapped
  * @meta_list: SGL of the metadata, of the small pool; NULL for none
  * @lists: PRP lists, the last PRP of each leading to the next, or one SGL
  *	segment; owned until unmapping
@@ -57,17 +52,13 @@ struct nvme_iod {
 	struct nvme_request req;
 	struct nvme_command cmd;
 	bool aborted;
-	u8 data_mode;
-	u8 meta_mode;
-	u8 data_map;
-	u8 meta_map;
 	bool data_sgl;
 	bool small_list;
 	u8 nr_lists;
 	dma_addr_t list_dma;
 	dma_addr_t meta_dma;
-	struct dma_iova_state data_iova;
-	struct dma_iova_state meta_iova;
+	struct blk_dma_mapping data;
+	struct blk_dma_mapping meta;
 	struct nvme_sgl_desc *meta_list;
 	void *lists[NVME_MAX_LISTS];
 };
@@ -76,25 +67,85 @@ int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
 			  size_t small_align);
 void nvme_dma_destroy_pools(struct nvme_dma *dma);
 
-blk_status_t nvme_dma_set_prps(struct nvme_dma *dma, struct request *req,
-			       struct blk_dma_iter *iter);
-blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma, struct request *req,
-				struct blk_dma_iter *iter);
-blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma, struct request *req,
-				   bool use_sgl, struct dma_iova_batch *batch);
-void nvme_dma_unlink(struct nvme_dma *dma, struct request *req,
-		     bool has_metadata, struct dma_iova_batch *batch);
-void __nvme_dma_unmap_data(struct nvme_dma *dma, struct request *req,
-			   unsigned int mapped);
-void __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct request *req);
+blk_status_t nvme_dma_set_prps(struct nvme_dma *dma,
+			       struct blk_dma_client *client,
+			       struct request *req, struct blk_dma_iter *iter);
+blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma,
+				struct blk_dma_client *client,
+				struct request *req, struct blk_dma_iter *iter);
+blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma,
+				   struct blk_dma_client *client,
+				   struct request *req, bool use_sgl,
+				   struct dma_iova_batch *batch);
+void nvme_dma_unmap_ranges(struct blk_dma_client *client, struct request *req,
+			   struct blk_dma_mapping *m, unsigned int mapped);
+void nvme_dma_free_lists(struct nvme_dma *dma, struct nvme_iod *iod);
 
-static inline void nvme_iod_set_mode(struct nvme_iod *iod,
-				     struct blk_dma_iter *iter, bool use_sgl)
+static inline struct nvme_iod *nvme_iod(struct request *req)
 {
-	iod->data_mode = iter->mode;
-	iod->data_map = iter->p2pdma.map;
+	return blk_mq_rq_to_pdu(req);
+}
+
+static inline void nvme_iod_set_data(struct nvme_iod *iod, bool use_sgl)
+{
 	iod->data_sgl = use_sgl;
 	iod->nr_lists = 0;
+}
+
+/* Unmap @mapped bytes of the data, and free its lists. */
+static __always_inline void
+__nvme_dma_unmap_data(struct nvme_dma *dma, struct blk_dma_client *client,
+		      struct request *req, unsigned int mapped)
+{
+	struct nvme_iod *iod = nvme_iod(req);
+
+	if (!blk_dma_unmap(client, req, &iod->data))
+		nvme_dma_unmap_ranges(client, req, &iod->data, mapped);
+	if (iod->nr_lists)
+		nvme_dma_free_lists(dma, iod);
+}
+
+/* The same of the metadata. */
+static __always_inline void
+__nvme_dma_unmap_metadata(struct nvme_dma *dma, struct blk_dma_client *client,
+			  struct request *req, unsigned int mapped)
+{
+	struct nvme_iod *iod = nvme_iod(req);
+
+	if (!blk_dma_unmap(client, req, &iod->meta))
+		nvme_dma_unmap_ranges(client, req, &iod->meta, mapped);
+	if (iod->meta_list)
+		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
+}
+
+/**
+ * nvme_dma_unmap_data - undo nvme_dma_set_prps() and the like
+ * @dma: the controller's
+ * @client: the queue's
+ * @req: the request, which has data
+ *
+ * Context: any.
+ */
+static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
+				       struct blk_dma_client *client,
+				       struct request *req)
+{
+	__nvme_dma_unmap_data(dma, client, req, blk_rq_payload_bytes(req));
+}
+
+/**
+ * nvme_dma_unmap_metadata - undo nvme_dma_map_metadata()
+ * @dma: the controller's
+ * @client: the queue's
+ * @req: the request, which has metadata
+ *
+ * Context: any.
+ */
+static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
+					   struct blk_dma_client *client,
+					   struct request *req)
+{
+	__nvme_dma_unmap_metadata(dma, client, req, UINT_MAX);
 }
 
 /**
@@ -122,12 +173,12 @@ static inline bool nvme_dma_fits_prps(struct request *req,
 static inline void nvme_dma_set_two_prps(struct request *req,
 					 struct blk_dma_iter *iter)
 {
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	struct nvme_iod *iod = nvme_iod(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
 	unsigned int first =
 		NVME_CTRL_PAGE_SIZE - (iter->addr & (NVME_CTRL_PAGE_SIZE - 1));
 
-	nvme_iod_set_mode(iod, iter, false);
+	nvme_iod_set_data(iod, false);
 	dptr->prp1 = cpu_to_le64(iter->addr);
 	dptr->prp2 = iter->len > first ? cpu_to_le64(iter->addr + first) : 0;
 }
@@ -145,6 +196,7 @@ static inline void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
 /**
  * nvme_dma_set_sgl - describe the data of a request by an SGL
  * @dma: the controller's
+ * @client: the queue's
  * @req: the request; of an I/O queue of a controller that supports SGLs
  * @iter: holds the first range of the data
  *
@@ -152,51 +204,18 @@ static inline void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
  * Return: as nvme_dma_set_prps().
  */
 static inline blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma,
+					    struct blk_dma_client *client,
 					    struct request *req,
 					    struct blk_dma_iter *iter)
 {
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
+	struct nvme_iod *iod = nvme_iod(req);
 
-	nvme_iod_set_mode(iod, iter, true);
+	nvme_iod_set_data(iod, true);
 	iod->cmd.rw.flags = NVME_CMD_SGL_METABUF;
 	nvme_sgl_set_data(&iod->cmd.rw.dptr.sgl, iter);
 	if (iter->len == blk_rq_payload_bytes(req))
 		return BLK_STS_OK;
-	return __nvme_dma_set_sgl(dma, req, iter);
-}
-
-/**
- * nvme_dma_unmap_data - undo nvme_dma_set_prps() or nvme_dma_set_sgl()
- * @dma: the controller's
- * @req: the request, which has data
- *
- * Context: any.
- */
-static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
-				       struct request *req)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-
-	blk_rq_dma_trace_unmap(req, iod->data_mode, iod->data_map, false);
-	if (iod->nr_lists || iod->data_mode > BLK_DMA_LINEAR)
-		__nvme_dma_unmap_data(dma, req, blk_rq_payload_bytes(req));
-}
-
-/**
- * nvme_dma_unmap_metadata - undo nvme_dma_map_metadata()
- * @dma: the controller's
- * @req: the request, which has metadata
- *
- * Context: any.
- */
-static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
-					   struct request *req)
-{
-	struct nvme_iod *iod = blk_mq_rq_to_pdu(req);
-
-	blk_rq_dma_trace_unmap(req, iod->meta_mode, iod->meta_map, true);
-	if (iod->meta_list || iod->meta_mode > BLK_DMA_LINEAR)
-		__nvme_dma_unmap_metadata(dma, req);
+	return __nvme_dma_set_sgl(dma, client, req, iter);
 }
 
 #endif /* NVME_PCI_DMA_H */

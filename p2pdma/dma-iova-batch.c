@@ -32,9 +32,13 @@
  */
 bool dma_iova_can_batch(struct device *dev)
 {
-	return use_dma_iommu(dev) &&
-	       (iommu_get_dma_domain(dev)->ops->iotlb_sync_ranges ||
-		dma_iova_sync_is_idle(dev, true));
+	struct iommu_domain *domain;
+
+	if (!use_dma_iommu(dev))
+		return false;
+	domain = iommu_get_dma_domain(dev);
+	return domain->ops->iotlb_sync_ranges ||
+	       READ_ONCE(domain->iova_cookie->fq_domain);
 }
 EXPORT_SYMBOL_GPL(dma_iova_can_batch);
 
@@ -220,20 +224,18 @@ static noinline bool dma_iova_batch_start_unlink(struct dma_iova_batch *batch,
  * dma_iova_batch_unlink - leave unmapping of a range and the sync to a batch
  * @batch: the batch, for unmapping
  * @dev: device the range was allocated for
- * @state: the range, the caller's until after dma_iova_batch_sync_unlinked()
+ * @state: the range, in no use afterwards if it was a slot or is freed already
  * @mapped_len: bytes linked, as for dma_iova_destroy()
  * @dir: direction, as at dma_iova_link()
  * @attrs: attributes, as at dma_iova_link()
  *
- * In place of dma_iova_destroy(). The device may reach the memory until
- * dma_iova_batch_sync_unlinked(), so do not let go of it.
+ * The device may reach the memory until dma_iova_batch_sync_unlinked(), so do not
+ * let go of it. After that, if dma_use_iova() is still true of @state, give it to
+ * dma_iova_destroy(), which frees the IOVAs.
  *
  * Context: any.
- * Return: true if the IOVAs are still allocated: give @state to
- * dma_iova_destroy() after dma_iova_batch_sync_unlinked(). False if they go
- * back to a slot or are freed; then that may be left out.
  */
-bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
+void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			   struct dma_iova_state *state, size_t mapped_len,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
@@ -249,11 +251,10 @@ bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 	     !dma_iova_batch_start_unlink(batch, domain)) ||
 	    batch->queued != !!(flags & DMA_IOVA_QUEUED)) {
 		dma_iova_destroy(dev, state, mapped_len, dir, attrs);
-		return false;
+		return;
 	}
 
 	dma_iova_to_cpu(dev, domain, state->addr, mapped_len, dir, attrs);
-	state->__size |= DMA_IOVA_UNLINKED;
 	if (!dma_iova_batch_extend_run(batch, start, end)) {
 		if (unlikely(batch->nr_runs == DMA_IOVA_BATCH_RUNS))
 			dma_iova_batch_unmap_runs(batch);
@@ -262,7 +263,11 @@ bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			.end = end,
 		};
 	}
-	return !(flags & DMA_IOVA_IN_SLOT);
+	/* a slot has nothing to free */
+	if (flags & DMA_IOVA_IN_SLOT)
+		state->__size = 0;
+	else
+		state->__size = flags | DMA_IOVA_UNLINKED;
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
 

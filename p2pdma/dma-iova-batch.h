@@ -63,7 +63,7 @@ bool dma_iova_can_batch(struct device *dev);
 int dma_iova_batch_sync_later(struct dma_iova_batch *batch, struct device *dev,
 			      struct dma_iova_state *state, size_t size);
 int dma_iova_batch_sync(struct dma_iova_batch *batch);
-bool dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
+void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			   struct dma_iova_state *state, size_t mapped_len,
 			   enum dma_data_direction dir, unsigned long attrs);
 void dma_iova_batch_sync_unlinked(struct dma_iova_batch *batch);
@@ -86,14 +86,13 @@ static inline int dma_iova_batch_sync(struct dma_iova_batch *batch)
 	return 0;
 }
 
-static inline bool dma_iova_batch_unlink(struct dma_iova_batch *batch,
+static inline void dma_iova_batch_unlink(struct dma_iova_batch *batch,
 					 struct device *dev,
 					 struct dma_iova_state *state,
 					 size_t mapped_len,
 					 enum dma_data_direction dir,
 					 unsigned long attrs)
 {
-	return false;
 }
 
 static inline void dma_iova_batch_sync_unlinked(struct dma_iova_batch *batch)

@@ -11,7 +11,10 @@
 #include <linux/iommu.h>
 #include <linux/iommu-dma.h>
 #include <linux/iova.h>
+#include <linux/kmsan.h>
 #include <linux/pci.h>
+#include <linux/pfn.h>
+#include <linux/sizes.h>
 #include <linux/swiotlb.h>
 
 #include "dma-iommu.h"
@@ -94,16 +97,102 @@ void dma_iova_free(struct device *dev, struct dma_iova_state *state)
 }
 EXPORT_SYMBOL_GPL(dma_iova_free);
 
-/* Bytes of IOVAs that @nr slots take, and *@small of them for the small ones. */
-static u64 dma_iova_slots_size(struct iova_domain *iovad, unsigned int nr,
-			       bool in_turns, u64 *small)
-{
-	u64 granules = (u64)nr << iova_shift(iovad);
+/* What one page table maps, so that no more of them are used than need be */
+#define DMA_IOVA_SLOTS_ALIGN SZ_2M
 
-	if (in_turns)
-		return *small = granules * DMA_IOVA_SLOT_TURNS;
-	*small = ALIGN(granules, DMA_IOVA_SLOT_SIZE);
-	return *small + ((u64)nr << DMA_IOVA_SLOT_SHIFT);
+/*
+ * What the slots of a domain take at most of the IOVAs below 4 GiB. Large slots
+ * leave half of that to small ones, so that every queue has some.
+ */
+#define DMA_IOVA_LOW_SLOTS SZ_1G
+
+static u64 dma_iova_slots_limit(struct device *dev, struct iommu_domain *domain)
+{
+	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+
+	limit = min3(limit, DMA_BIT_MASK(39), (u64)ULONG_MAX);
+	if (domain->geometry.force_aperture)
+		limit = min_t(u64, limit, domain->geometry.aperture_end);
+	/* cleared when iommu_dma_alloc_iova() finds nothing below 4 GiB */
+	if (dev->iommu->pci_32bit_workaround)
+		limit = min(limit, DMA_BIT_MASK(32));
+	return limit;
+}
+
+static bool dma_iova_is_low(u64 addr)
+{
+	return addr <= DMA_BIT_MASK(32);
+}
+
+/*
+ * Allocate @size bytes for slots: below 4 GiB if @dev must stay there, and as
+ * long as all slots there take no more than @most bytes; otherwise above.
+ */
+static struct iova *dma_iova_alloc_slots_range(struct device *dev,
+					       struct iommu_domain *domain,
+					       u64 size, u64 most)
+{
+	struct iommu_dma_cookie *cookie = domain->iova_cookie;
+	struct iova_domain *iovad = &cookie->iovad;
+	u64 limit = dma_iova_slots_limit(dev, domain);
+	bool low = dma_iova_is_low(limit);
+	struct iova *iova = NULL;
+
+	size += DMA_IOVA_SLOTS_ALIGN;
+	if (!low || atomic64_add_return(size, &cookie->low_slots) <= most)
+		iova = alloc_iova(iovad, size >> iova_shift(iovad),
+				  limit >> iova_shift(iovad), false);
+	if (iova && low == dma_iova_is_low(iova_dma_addr(iovad, iova)))
+		return iova;
+
+	if (iova)
+		__free_iova(iovad, iova);
+	if (low)
+		atomic64_sub(size, &cookie->low_slots);
+	return NULL;
+}
+
+static void dma_iova_free_slots_range(struct iommu_dma_cookie *cookie,
+				      struct iova *iova)
+{
+	struct iova_domain *iovad = &cookie->iovad;
+
+	if (dma_iova_is_low(iova_dma_addr(iovad, iova)))
+		atomic64_sub((u64)iova_size(iova) << iova_shift(iovad),
+			     &cookie->low_slots);
+	__free_iova(iovad, iova);
+}
+
+static bool dma_iova_alloc_slots_iova(struct device *dev,
+				      struct iommu_domain *domain,
+				      struct dma_iova_slots *slots,
+				      unsigned int nr)
+{
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
+	u64 small = (u64)nr << iova_shift(iovad);
+	u64 large = (u64)nr << DMA_IOVA_SLOT_SHIFT;
+	struct iova *iova = NULL;
+
+	if (slots->turns) {
+		small *= DMA_IOVA_SLOT_TURNS;
+	} else {
+		small = ALIGN(small, DMA_IOVA_SLOT_SIZE);
+		iova = dma_iova_alloc_slots_range(dev, domain, small + large,
+						  DMA_IOVA_LOW_SLOTS / 2);
+	}
+	if (!iova) {
+		large = 0;
+		iova = dma_iova_alloc_slots_range(dev, domain, small,
+						  DMA_IOVA_LOW_SLOTS);
+	}
+	if (!iova)
+		return false;
+
+	slots->small = ALIGN(iova_dma_addr(iovad, iova), DMA_IOVA_SLOTS_ALIGN);
+	if (large)
+		slots->large = slots->small + small;
+	slots->nr = nr;
+	return true;
 }
 
 /**
@@ -113,11 +202,13 @@ static u64 dma_iova_slots_size(struct iova_domain *iovad, unsigned int nr,
  * @nr: how many
  *
  * They save an allocation for each transfer. In a domain with a flush queue they
- * are for transfers of one granule only, which take turns to use several. They
- * come from above 4 GiB, so as to leave what is below to devices that reach no
- * further, and from below 512 GiB, which three levels of page tables map. So
- * @dev has to cope with addresses of 39 bits, as its DMA mask says it does, from
- * the first transfer on: dma_iova_try_alloc() prefers those below 4 GiB.
+ * are for transfers of one granule only, which take turns to use several.
+ *
+ * As dma_iova_try_alloc(), slots stay below 4 GiB if @dev is a PCI device that
+ * was not found to need more, and iommu.forcedac does not say otherwise. There all
+ * slots of a domain together take no more than 1 GiB; when large ones have taken
+ * half of it, further slots are for one granule only. Other slots are between
+ * 4 GiB and 512 GiB, which three levels of page tables map.
  *
  * Context: may sleep.
  * @slots->nr is 0 if there are none to be had, which is no error.
@@ -126,45 +217,26 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 			  unsigned int nr)
 {
 	struct iommu_domain *domain;
-	struct iova_domain *iovad;
-	struct iova *iova;
-	u64 limit, size, small;
-	bool in_turns;
 
 	*slots = (struct dma_iova_slots){};
 	if (!nr || !use_dma_iommu(dev))
 		return;
 
 	domain = iommu_get_dma_domain(dev);
-	iovad = &domain->iova_cookie->iovad;
-	limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
-	limit = min3(limit, DMA_BIT_MASK(39), (u64)ULONG_MAX);
-	if (domain->geometry.force_aperture)
-		limit = min_t(u64, limit, domain->geometry.aperture_end);
 	if (iommu_dma_attach_deferred(dev, domain) ||
-	    iovad->granule > DMA_IOVA_SLOT_SIZE)
+	    domain->iova_cookie->iovad.granule > DMA_IOVA_SLOT_SIZE)
 		return;
 
-	in_turns = READ_ONCE(domain->iova_cookie->fq_domain);
-	if (in_turns)
+	if (READ_ONCE(domain->iova_cookie->fq_domain)) {
 		slots->turns = kvcalloc(nr, sizeof(*slots->turns), GFP_KERNEL);
-	if (in_turns && !slots->turns)
-		return;
-	size = dma_iova_slots_size(iovad, nr, in_turns, &small);
-	iova = alloc_iova(iovad, size >> iova_shift(iovad),
-			  limit >> iova_shift(iovad), true);
-	if (!iova)
-		goto free_turns;
-	slots->small = iova_dma_addr(iovad, iova);
-	slots->large = slots->small + small;
-	slots->nr = nr;
-	if (slots->small > DMA_BIT_MASK(32))
+		if (!slots->turns)
+			return;
+	}
+	if (dma_iova_alloc_slots_iova(dev, domain, slots, nr))
 		return;
 
-	__free_iova(iovad, iova);
-free_turns:
 	kvfree(slots->turns);
-	*slots = (struct dma_iova_slots){};
+	slots->turns = NULL;
 }
 EXPORT_SYMBOL_GPL(dma_iova_alloc_slots);
 
@@ -178,13 +250,17 @@ EXPORT_SYMBOL_GPL(dma_iova_alloc_slots);
 void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
 {
 	struct iommu_dma_cookie *cookie;
+	struct iova_domain *iovad;
 
 	if (!slots->nr)
 		return;
 	cookie = iommu_get_dma_domain(dev)->iova_cookie;
+	iovad = &cookie->iovad;
 	if (slots->turns)
 		fq_flush_iotlb(cookie);
-	free_iova(&cookie->iovad, iova_pfn(&cookie->iovad, slots->small));
+	dma_iova_free_slots_range(cookie,
+				  find_iova(iovad,
+					    iova_pfn(iovad, slots->small)));
 	kvfree(slots->turns);
 	*slots = (struct dma_iova_slots){};
 }
@@ -196,14 +272,26 @@ EXPORT_SYMBOL_GPL(dma_iova_free_slots);
  */
 static u64 dma_iova_next_flush(struct iommu_dma_cookie *cookie)
 {
-	/* Unmapped before the counter is read */
+	/*
+	 * Unmapped before the counter is read. Pairs with the barrier in
+	 * fq_flush_iotlb(): a flush that is not counted here sees it unmapped.
+	 */
 	smp_mb();
 	return atomic64_read(&cookie->fq_flush_start_cnt) + 1;
 }
 
-static u64 dma_iova_flushed(struct iommu_dma_cookie *cookie)
+/*
+ * Whether a granule may be in an IOTLB. No more flushes are under way than there
+ * are CPUs, so that its number is not far ahead; but one that is far behind may
+ * seem to be ahead.
+ */
+static bool dma_iova_turn_waits(struct iommu_dma_cookie *cookie,
+				struct dma_iova_slot_turns *turns,
+				unsigned int turn)
 {
-	return atomic64_read(&cookie->fq_flush_finish_cnt);
+	u16 flushed = atomic64_read(&cookie->fq_flush_finish_cnt);
+
+	return (s16)(turns->flush[turn] - flushed) > 0;
 }
 
 /*
@@ -220,20 +308,27 @@ static bool dma_iova_take_turn(struct iommu_dma_cookie *cookie,
 	struct dma_iova_slot_turns *turns = &slots->turns[index];
 	unsigned int turn = READ_ONCE(slots->turn);
 	unsigned int taken = READ_ONCE(slots->taken) + 1;
+	u16 next = dma_iova_next_flush(cookie);
+	bool waits;
 
-	turns->flush[turns->last] = dma_iova_next_flush(cookie);
-	if (unlikely(turns->flush[turn] > dma_iova_flushed(cookie))) {
+	turns->flush[turns->last] = next;
+	waits = dma_iova_turn_waits(cookie, turns, turn);
+	if (unlikely(waits)) {
 		turn = turn + 1 < DMA_IOVA_SLOT_TURNS ? turn + 1 : 0;
-		if (turns->flush[turn] > dma_iova_flushed(cookie) &&
-		    taken >= cookie->options.fq_size) {
+		waits = dma_iova_turn_waits(cookie, turns, turn);
+		if (waits && taken >= cookie->options.fq_size) {
 			fq_flush_iotlb(cookie);
 			taken = 0;
+			waits = dma_iova_turn_waits(cookie, turns, turn);
 		}
 		WRITE_ONCE(slots->turn, turn);
 	}
 	WRITE_ONCE(slots->taken, taken);
-	if (turns->flush[turn] > dma_iova_flushed(cookie))
+	if (waits) {
+		/* if its number was far behind, it waits for one flush only */
+		turns->flush[turn] = next;
 		return false;
+	}
 	turns->last = turn;
 	return true;
 }
@@ -276,25 +371,25 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		if (size + pad > iovad->granule ||
 		    !dma_iova_take_turn(cookie, slots, index))
 			return false;
-		granule += slots->turns[index].last * slots->nr;
+		granule += (u64)slots->turns[index].last * slots->nr;
 		flags |= DMA_IOVA_QUEUED;
 	} else if (unlikely(READ_ONCE(cookie->fq_domain))) {
 		return false;
 	}
-	if (size + pad > DMA_IOVA_SLOT_SIZE)
-		return false;
-
-	state->__size = size | flags;
 	if (size + pad <= iovad->granule) {
+		state->__size = size | flags;
 		state->addr = slots->small + pad +
 			      (granule << iova_shift(iovad));
 		return true;
 	}
+	if (!slots->large || size + pad > DMA_IOVA_SLOT_SIZE)
+		return false;
 
 	/* Short transfers start in different granules, for the IOTLB's sets */
 	colour = (index << iova_shift(iovad)) & (DMA_IOVA_SLOT_SIZE - 1);
 	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
 		colour = 0;
+	state->__size = size | flags;
 	state->addr = slots->large + pad + colour +
 		      ((u64)index << DMA_IOVA_SLOT_SHIFT);
 	return true;
@@ -316,7 +411,7 @@ static bool dma_iova_bounces(struct device *dev, size_t size,
  *
  * Context: any.
  * Return: true if dma_iova_link() may copy pieces that do not fill their
- * granules.
+ * granules; then leave no gaps between pieces.
  */
 bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir)
 {
@@ -503,16 +598,35 @@ static void dma_iova_unmap_bounced(struct device *dev,
 	dma_iova_unbounce(dev, tail, p.tail, dir, attrs);
 }
 
+/*
+ * Whether the range begins and ends in a granule where @size bytes at @offset do,
+ * so that what unmaps the range finds their copies there.
+ */
+static bool dma_iova_leaves_no_gap(struct iova_domain *iovad,
+				   struct dma_iova_state *state, size_t offset,
+				   size_t size)
+{
+	dma_addr_t addr = state->addr + offset;
+
+	return (!offset || !iova_offset(iovad, addr)) &&
+	       (offset + size == dma_iova_size(state) ||
+		!iova_offset(iovad, addr + size));
+}
+
 static int dma_iova_link_bounce(struct device *dev, struct iommu_domain *domain,
 				struct dma_iova_state *state, phys_addr_t phys,
-				dma_addr_t addr, size_t size,
+				size_t offset, size_t size,
 				enum dma_data_direction dir,
 				unsigned long attrs)
 {
-	struct dma_iova_pieces p =
-		dma_iova_split(&domain->iova_cookie->iovad, addr, size);
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
+	dma_addr_t addr = state->addr + offset;
+	struct dma_iova_pieces p = dma_iova_split(iovad, addr, size);
 	size_t done = 0;
 	int ret = 0;
+
+	if (!dma_iova_leaves_no_gap(iovad, state, offset, size))
+		return -EINVAL;
 
 	state->__size |= DMA_IOVA_USE_SWIOTLB;
 
@@ -555,29 +669,38 @@ unwind:
  * @attrs: DMA_ATTR_MMIO, DMA_ATTR_SKIP_CPU_SYNC, ...
  *
  * @state->addr + @offset must have the pad of @phys, and no granule may hold
- * parts of two links: link from the start of a granule unless @offset is 0.
+ * parts of two links. A piece that bounces has to begin where the range does or
+ * at the start of a granule, and to end where the range does or at the end of a
+ * granule.
  *
  * The device may use the memory only after dma_iova_sync().
  *
  * Context: any.
- * Return: 0, or a negative errno and this piece not mapped. What was linked
- * before stays: end with dma_iova_destroy().
+ * Return: 0, or a negative errno and this piece not mapped; -EINVAL for what is
+ * not so or not within the range. What was linked before stays: end with
+ * dma_iova_destroy().
  */
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		  phys_addr_t phys, size_t offset, size_t size,
 		  enum dma_data_direction dir, unsigned long attrs)
 {
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
-	dma_addr_t addr = state->addr + offset;
+	size_t total = dma_iova_size(state);
 
-	if (WARN_ON_ONCE(!size || size > dma_iova_size(state) - offset))
+	if (unlikely(!size || size > total || offset > total - size))
 		return -EINVAL;
+
+	/* As the DMA API does. P2P memory is not KMSAN's */
+	if (!(attrs & DMA_ATTR_MMIO))
+		kmsan_handle_dma(pfn_to_page(PHYS_PFN(phys)),
+				 offset_in_page(phys), size, dir);
 
 	if (iova_offset(&domain->iova_cookie->iovad, phys | size) &&
 	    unlikely(dma_iova_bounces(dev, size, dir, attrs)))
-		return dma_iova_link_bounce(dev, domain, state, phys, addr,
+		return dma_iova_link_bounce(dev, domain, state, phys, offset,
 					    size, dir, attrs);
-	return dma_iova_map(dev, domain, addr, phys, size, dir, attrs);
+	return dma_iova_map(dev, domain, state->addr + offset, phys, size, dir,
+			    attrs);
 }
 EXPORT_SYMBOL_GPL(dma_iova_link);
 

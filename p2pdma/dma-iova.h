@@ -40,14 +40,14 @@ struct device;
 
 /**
  * struct dma_iova_slot_turns - the granules of a slot that wait for a flush
- * @flush: number of flushes after which each may be used again
+ * @flush: number of flushes after which each may be used again, modulo 65536
  * @last: the one that was used last
  *
- * Owned by whoever uses the slot.
+ * Owned by whoever uses the slot. There is one for each tag of each queue.
  */
 struct dma_iova_slot_turns {
-	u64 flush[DMA_IOVA_SLOT_TURNS];
-	u64 last;
+	u16 flush[DMA_IOVA_SLOT_TURNS];
+	u16 last;
 };
 
 /**
@@ -55,7 +55,8 @@ struct dma_iova_slot_turns {
  * @small: DMA address of the first slot's granule. Those of all slots follow
  *	each other, so that what travels together is unmapped at once
  * @large: DMA address of the first slot of DMA_IOVA_SLOT_SIZE bytes, for what
- *	takes more than a granule; none in a domain with a flush queue
+ *	takes more than a granule; 0 if there are only small ones, as in a
+ *	domain with a flush queue
  * @nr: slots; 0 if there are none
  *
  * Owned by the driver. At any time at most one transfer uses a slot; a request's
@@ -94,6 +95,17 @@ static inline size_t dma_iova_size(struct dma_iova_state *state)
 {
 	return state->__size & ~(DMA_IOVA_USE_SWIOTLB | DMA_IOVA_IN_SLOT |
 				 DMA_IOVA_UNLINKED | DMA_IOVA_QUEUED);
+}
+
+/**
+ * dma_iova_is_unlinked - whether dma_iova_batch_unlink() took the range
+ * @state: IOVA state
+ *
+ * Return: true if nothing is mapped any more; dma_iova_destroy() only frees.
+ */
+static inline bool dma_iova_is_unlinked(struct dma_iova_state *state)
+{
+	return state->__size & DMA_IOVA_UNLINKED;
 }
 
 #ifdef CONFIG_IOMMU_DMA

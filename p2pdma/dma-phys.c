@@ -2,13 +2,69 @@
 /*
  * DMA mapping by physical address, and what is known of a mapping afterwards.
  */
+#include <linux/dma-direct.h>
 #include <linux/dma-linear.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/iommu-dma.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
+#include <linux/swiotlb.h>
 
 #include "direct.h"
 
 DECLARE_TRACEPOINT(dma_unmap_page);
+
+static bool dma_is_direct(struct device *dev)
+{
+	return !use_dma_iommu(dev) && !get_dma_ops(dev);
+}
+
+/* The architecture must not translate addresses in a way of its own. */
+static bool dma_phys_is_linear(struct device *dev)
+{
+	return IS_ENABLED(CONFIG_ARCH_DMA_ADDR_T_64BIT) &&
+	       !IS_ENABLED(CONFIG_ARCH_HAS_PHYS_TO_DMA) && !dev->dma_range_map;
+}
+
+/**
+ * dma_linear_last - how far DMA addresses are physical ones plus a constant
+ * @dev: device that will do the DMA; its DMA mask is set
+ * @attrs: DMA_ATTR_MMIO if the memory is a device's
+ * @offset: the constant, in bytes; 0 if there is none
+ *
+ * Up to the physical address returned, and while dma_mappings_watched() says no,
+ * memory needs no mapping call: its DMA address is the physical address plus
+ * *@offset. No bounce buffer, no cache maintenance and no unmapping is called
+ * for. The answer holds until the driver is unbound or sets another DMA mask.
+ *
+ * If the host encrypts its memory, the DMA address of RAM has the encryption bit
+ * set; a device's memory is not encrypted.
+ *
+ * Context: any.
+ * Return: the highest such physical address; 0 if there is none.
+ */
+phys_addr_t dma_linear_last(struct device *dev, unsigned long attrs,
+			    u64 *offset)
+{
+	u64 limit;
+
+	*offset = 0;
+	if (!dma_phys_is_linear(dev) || !dma_is_direct(dev) ||
+	    !dev_is_dma_coherent(dev) || is_swiotlb_force_bounce(dev) ||
+	    !dev->dma_mask)
+		return 0;
+
+	limit = min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
+	if (attrs & DMA_ATTR_MMIO)
+		*offset = phys_to_dma_unencrypted(dev, 0);
+	else
+		*offset = phys_to_dma(dev, 0);
+	if (*offset > limit)
+		return 0;
+	return min_t(u64, limit - *offset, PHYS_ADDR_MAX);
+}
+EXPORT_SYMBOL_GPL(dma_linear_last);
 
 /**
  * dma_need_unmap - whether mappings of a device have to be unmapped
@@ -52,7 +108,7 @@ bool dma_is_bounced(struct device *dev, dma_addr_t addr)
 }
 EXPORT_SYMBOL_GPL(dma_is_bounced);
 
-/* Map memory that is a device's: never bounced, never in a CPU cache. */
+/* Map memory that is a device's: not bounced, encrypted or in a CPU cache. */
 static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
 				    size_t size, enum dma_data_direction dir,
 				    unsigned long attrs)
@@ -65,7 +121,7 @@ static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
 	if (is_swiotlb_force_bounce(dev))
 		return DMA_MAPPING_ERROR;
 
-	addr = phys_to_dma(dev, phys);
+	addr = phys_to_dma_unencrypted(dev, phys);
 	return dma_capable(dev, addr, size, false) ? addr : DMA_MAPPING_ERROR;
 }
 
