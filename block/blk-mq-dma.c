@@ -562,7 +562,7 @@ blk_dma_start(struct blk_dma_client *client, struct request *req,
 		linear = blk_dma_host_is_linear(client);
 	} else {
 		if (pci_p2pdma_known_state(&iter->p2pdma, client->dev,
-					    bv->bv_page) !=
+					   bv->bv_page) !=
 		    PCI_P2PDMA_MAP_BUS_ADDR)
 			return blk_dma_start_p2p_slow(client, req, state, iter,
 						      batch);
