@@ -254,7 +254,10 @@ static bool blk_dma_can_use_iova(struct request *req, struct device *dev,
 		return false;
 	mask = dma_get_merge_boundary(dev);
 	iter->granule = mask + 1;
-	iter->gaps = mask & ~queue_virt_boundary(req->q);
+	iter->gaps = mask;
+	/* the metadata of merged bios need not join */
+	if (!iter->iter.is_integrity)
+		iter->gaps = mask & ~queue_virt_boundary(req->q);
 	if (!iter->gaps && mask <= dma_get_min_align_mask(dev))
 		return true;
 	return blk_dma_attrs(iter->p2pdma.map) ||
@@ -374,18 +377,22 @@ static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
 {
 	struct device *dev = client->dev;
 	bool is_integrity = iter->iter.is_integrity;
-	struct phys_vec vec = { iter->addr - iter->offset, iter->len };
-	size_t total = vec.len, span = total;
+	size_t total, span;
+	struct phys_vec vec;
 
-	if (unlikely(!one)) {
+	if (likely(one)) {
+		vec.paddr = iter->addr - iter->offset;
+		vec.len = iter->len;
+	} else {
 		blk_rq_map_iter_init(req, &iter->iter, is_integrity);
 		vec.paddr = bvec_phys(iter->iter.bvec) + iter->iter.done;
 	}
 	if (blk_dma_can_use_iova(req, dev, iter)) {
-		if (unlikely(!one)) {
-			total = blk_rq_dma_bytes(req, is_integrity);
-			span = iter->gaps ? blk_dma_iova_span(iter) : total;
-		}
+		total = likely(one) ? vec.len :
+				      blk_rq_dma_bytes(req, is_integrity);
+		span = total;
+		if (unlikely(iter->gaps && !one))
+			span = blk_dma_iova_span(iter);
 		if (likely(!is_integrity &&
 			   dma_iova_try_slot(dev, state, &client->slots,
 					     req->tag, vec.paddr, span)) ||
