@@ -245,20 +245,22 @@ static size_t blk_dma_iova_span(struct blk_dma_iter *iter)
  * Bounce buffers keep the address bits of dma_get_min_align_mask() only, and in
  * IOVAs with gaps it is not known later where one began.
  */
-static bool blk_dma_can_use_iova(struct request *req, struct device *dev,
-				 struct blk_dma_iter *iter)
+static bool blk_dma_can_use_iova(struct blk_dma_client *client,
+				 struct request *req, struct blk_dma_iter *iter)
 {
-	unsigned long mask;
+	unsigned long mask = client->iova_mask;
 
-	if (!use_dma_iommu(dev) || iter->p2pdma.map == PCI_P2PDMA_MAP_UNKNOWN)
+	if (!mask || iter->p2pdma.map == PCI_P2PDMA_MAP_UNKNOWN)
 		return false;
-	mask = dma_get_merge_boundary(dev);
 	iter->granule = mask + 1;
-	iter->gaps = mask & ~queue_virt_boundary(req->q);
-	if (!iter->gaps && mask <= dma_get_min_align_mask(dev))
+	iter->gaps = mask;
+	/* the metadata of merged bios need not join */
+	if (!iter->iter.is_integrity)
+		iter->gaps = mask & ~queue_virt_boundary(req->q);
+	if (!iter->gaps && mask <= dma_get_min_align_mask(client->dev))
 		return true;
 	return blk_dma_attrs(iter->p2pdma.map) ||
-	       !dma_iova_can_bounce(dev, rq_dma_dir(req));
+	       !dma_iova_can_bounce(client->dev, rq_dma_dir(req));
 }
 
 /* Link all memory into @state and set *@linked to the bytes of IOVAs that took. */
@@ -374,18 +376,22 @@ static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
 {
 	struct device *dev = client->dev;
 	bool is_integrity = iter->iter.is_integrity;
-	struct phys_vec vec = { iter->addr - iter->offset, iter->len };
-	size_t total = vec.len, span = total;
+	size_t total, span;
+	struct phys_vec vec;
 
-	if (unlikely(!one)) {
+	if (likely(one)) {
+		vec.paddr = iter->addr - iter->offset;
+		vec.len = iter->len;
+	} else {
 		blk_rq_map_iter_init(req, &iter->iter, is_integrity);
 		vec.paddr = bvec_phys(iter->iter.bvec) + iter->iter.done;
 	}
-	if (blk_dma_can_use_iova(req, dev, iter)) {
-		if (unlikely(!one)) {
-			total = blk_rq_dma_bytes(req, is_integrity);
-			span = iter->gaps ? blk_dma_iova_span(iter) : total;
-		}
+	if (blk_dma_can_use_iova(client, req, iter)) {
+		total = likely(one) ? vec.len :
+				      blk_rq_dma_bytes(req, is_integrity);
+		span = total;
+		if (unlikely(iter->gaps && !one))
+			span = blk_dma_iova_span(iter);
 		if (likely(!is_integrity &&
 			   dma_iova_try_slot(dev, state, &client->slots,
 					     req->tag, vec.paddr, span)) ||
@@ -638,6 +644,17 @@ void blk_dma_unlink(struct blk_dma_client *client, struct request *req,
 }
 EXPORT_SYMBOL_GPL(blk_dma_unlink);
 
+static void blk_dma_client_ask(struct blk_dma_client *client,
+			       struct device *dev)
+{
+	client->dev = dev;
+	client->linear_last = dma_linear_last(dev, 0, &client->offset);
+	client->iova_mask = 0;
+	if (use_dma_iommu(dev))
+		client->iova_mask = dma_get_merge_boundary(dev);
+	client->slots.nr = 0;
+}
+
 /**
  * blk_dma_client_init - get ready to map for a device's queue
  * @client: filled in; owned by the caller until blk_dma_client_exit()
@@ -649,8 +666,7 @@ EXPORT_SYMBOL_GPL(blk_dma_unlink);
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
 			 unsigned int nr_slots)
 {
-	client->dev = dev;
-	client->linear_last = dma_linear_last(dev, 0, &client->offset);
+	blk_dma_client_ask(client, dev);
 	dma_iova_alloc_slots(dev, &client->slots, nr_slots);
 }
 EXPORT_SYMBOL_GPL(blk_dma_client_init);
@@ -668,13 +684,6 @@ void blk_dma_client_exit(struct blk_dma_client *client)
 EXPORT_SYMBOL_GPL(blk_dma_client_exit);
 
 /* Mainline's names, for drivers written for them. */
-
-static void blk_dma_client_of(struct blk_dma_client *client, struct device *dev)
-{
-	client->dev = dev;
-	client->linear_last = dma_linear_last(dev, 0, &client->offset);
-	client->slots.nr = 0;
-}
 
 /* Such drivers ask for the class of a request, not of each range. */
 static bool blk_dma_refuse_mixed(struct request *req, struct blk_dma_iter *iter,
@@ -712,7 +721,7 @@ bool blk_rq_dma_map_iter_start(struct request *req, struct device *dma_dev,
 
 	if (blk_dma_refuse_mixed(req, iter, state, false))
 		return false;
-	blk_dma_client_of(&client, dma_dev);
+	blk_dma_client_ask(&client, dma_dev);
 	return blk_dma_start(&client, req, state, iter, NULL, false);
 }
 EXPORT_SYMBOL_GPL(blk_rq_dma_map_iter_start);
@@ -737,7 +746,7 @@ bool blk_rq_integrity_dma_map_iter_start(struct request *req,
 
 	if (blk_dma_refuse_mixed(req, iter, state, true))
 		return false;
-	blk_dma_client_of(&client, dma_dev);
+	blk_dma_client_ask(&client, dma_dev);
 	return blk_dma_start(&client, req, state, iter, NULL, true);
 }
 EXPORT_SYMBOL_GPL(blk_rq_integrity_dma_map_iter_start);

@@ -62,6 +62,7 @@ enum blk_dma_mode {
  * @offset: host memory: DMA minus physical address, in bytes
  * @linear_last: host memory: the highest physical address for which @offset
  *	holds; 0 if each mapping has to be made
+ * @iova_mask: bytes of the IOMMU's granule, minus 1; 0 if there are no IOVAs
  * @slots: IOVAs kept for each tag; owned
  *
  * Owned by the driver, from blk_dma_client_init() to blk_dma_client_exit().
@@ -70,6 +71,7 @@ struct blk_dma_client {
 	struct device *dev;
 	u64 offset;
 	phys_addr_t linear_last;
+	unsigned long iova_mask;
 	struct dma_iova_slots slots;
 };
 

@@ -356,6 +356,13 @@ static void append_bio_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio), 0);
 	KUNIT_EXPECT_PTR_EQ(test, f->rq.biotail, &bio);
 	KUNIT_EXPECT_EQ(test, !(f->bio.bi_opf & REQ_MIXED_CLASS), same);
+
+	/* One that is mixed makes the command so, whatever it begins with. */
+	f = class_rq(test, a);
+	class_bio_init(&bio, &bv, 1, a);
+	bio.bi_opf |= REQ_MIXED_CLASS;
+	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio), 0);
+	KUNIT_EXPECT_TRUE(test, f->bio.bi_opf & REQ_MIXED_CLASS);
 }
 
 static struct kunit_case blk_p2pdma_cases[] = {

@@ -31,9 +31,11 @@ static inline bool page_is_of_class(const struct page *page,
 						   page->pgmap == class;
 }
 
-/* The class of @bio, which has data and is not mixed. */
-static inline struct dev_pagemap *bio_class(const struct bio *bio)
+/* The class of @bio, which is not mixed; NULL also if it has no data. */
+static inline struct dev_pagemap *bio_class(struct bio *bio)
 {
+	if (!bio_has_data(bio))
+		return NULL;
 	return page_class(bio->bi_io_vec[bio->bi_iter.bi_idx].bv_page);
 }
 
@@ -44,8 +46,7 @@ static inline struct dev_pagemap *bio_class(const struct bio *bio)
 static inline bool bio_class_mergeable(struct request_queue *q,
 				       struct bio *a, struct bio *b)
 {
-	return !blk_queue_pci_p2pdma(q) || !bio_has_data(a) ||
-	       bio_class(a) == bio_class(b);
+	return !blk_queue_pci_p2pdma(q) || bio_class(a) == bio_class(b);
 }
 
 /* Let every range of @bio be asked for its class. Nothing joins its request. */

@@ -86,10 +86,14 @@ static inline struct nvme_iod *nvme_iod(struct request *req)
 	return blk_mq_rq_to_pdu(req);
 }
 
+/* A passthrough command that is tried again still has the flags of the last try. */
 static inline void nvme_iod_set_data(struct nvme_iod *iod, bool use_sgl)
 {
 	iod->data_sgl = use_sgl;
 	iod->nr_lists = 0;
+	iod->cmd.rw.flags &= ~NVME_CMD_SGL_ALL;
+	if (use_sgl)
+		iod->cmd.rw.flags |= NVME_CMD_SGL_METABUF;
 }
 
 /* Unmap @mapped bytes of the data, and free its lists. */
@@ -211,7 +215,6 @@ static inline blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma,
 	struct nvme_iod *iod = nvme_iod(req);
 
 	nvme_iod_set_data(iod, true);
-	iod->cmd.rw.flags = NVME_CMD_SGL_METABUF;
 	nvme_sgl_set_data(&iod->cmd.rw.dptr.sgl, iter);
 	if (iter->len == blk_rq_payload_bytes(req))
 		return BLK_STS_OK;

@@ -340,9 +340,9 @@ static void test_turns_idle(struct kunit *test)
 
 	watch_flushes(test);
 	for (int i = 0; i < DMA_IOVA_SLOT_TURNS; i++)
-		slots.turns[4].flush[i] += 20000;
+		slots.turns[20].flush[i] += 20000;
 	for (int i = 0; i < 1024; i++) {
-		if (!dma_iova_try_slot(dev, &state, &slots, 4,
+		if (!dma_iova_try_slot(dev, &state, &slots, 20,
 				       virt_to_phys(memory), granule()))
 			continue;
 		taken++;

@@ -272,7 +272,7 @@ static void test_beyond_table(struct kunit *test)
 
 	while (nr_clients < MAX_CLIENTS - 1)
 		add_client(test, bus_of(nr_clients));
-	add_client(test, providers[0]->bus);
+	add_client(test, providers[nr_providers - 1]->bus);
 	last = clients[nr_clients - 1];
 	classify_all(test);
 	KUNIT_ASSERT_GE(test, last->p2pdma_client, P2PDMA_NR_MAP_TYPES);

@@ -45,6 +45,7 @@ static struct {
 	const char *device;
 	const char *p2p[MEMORIES];
 	const char *unreachable;
+	bool no_p2p;
 	const char *replay;
 	unsigned long operations, threads, depth, seed;
 	unsigned long slot, region, align, p2p_align, tries;
@@ -74,6 +75,9 @@ static const struct option_entry options[] = {
 	{ "b", "PATH", "the same of another one", .text = &opt.p2p[P2P_B] },
 	{ "unreachable", "WHICH", "a or b: the drive cannot reach it",
 	  .text = &opt.unreachable },
+	{ "no-p2p", NULL,
+	  "the device takes no P2P memory at all: a call ends before it, or goes on through the page cache",
+	  .flag = &opt.no_p2p },
 	{ "unmixed", NULL, "keep to one memory in each call",
 	  .flag = &opt.unmixed },
 	{ "operations", "N", "of all threads together",
@@ -130,6 +134,7 @@ struct operation {
 	unsigned int pending; /* requests to io_uring */
 	long result;
 	bool reached; /* the drive can reach all of it */
+	size_t before; /* bytes before the first part that it cannot reach */
 	unsigned int nr_parts, nr_runs;
 	struct part parts[MAX_PARTS];
 	struct iovec iov[MAX_PARTS];
@@ -329,6 +334,7 @@ static void make_operation(const struct worker *w, struct operation *op,
 	memset(op, 0, sizeof(*op));
 	op->number = number;
 	op->reached = true;
+	op->before = 0;
 	op->write = random_next() & 1;
 	op->method = random_below(METHODS);
 	op->cancel = !random_below(8) && op->method < URING_PIECES;
@@ -352,6 +358,8 @@ static void make_operation(const struct worker *w, struct operation *op,
 		if (!add_part(w, op, unit, memory, &next[memory]))
 			break;
 		op->reached &= (int)memory != unreachable;
+		if (op->reached)
+			op->before = op->length;
 	}
 	op->offset = random_below((opt.region - op->length) / lba_size + 1) *
 		     lba_size;
@@ -462,11 +470,17 @@ static const char *settle(struct worker *w, const struct operation *op,
 	return NULL;
 }
 
-/* What the drive cannot reach fails the whole call. */
+/*
+ * What the drive cannot reach fails the whole call. For a device that takes no P2P memory, pages end where it
+ * begins, on stock as well; a plain call is short then, and goes on through the page cache.
+ */
 static bool expected(const struct operation *op, long ret)
 {
 	if (ret == -ECANCELED)
 		return op->cancel;
+	if (opt.no_p2p && op->before && !op->reached)
+		return ret == (long)op->before ||
+		       (op->method == PLAIN && ret == (long)op->length);
 	return ret == (op->reached ? (long)op->length : -EREMOTEIO);
 }
 
