@@ -276,25 +276,6 @@ static __always_inline bool blk_map_iter_next(struct blk_map_iter *iter,
 }
 
 /**
- * blk_rq_is_one_vector - whether data is one vector within the queue's limits
- * @req: the request; has data that is not RQF_SPECIAL_PAYLOAD
- *
- * The block layer's count is not enough: what it cannot split, because a vector
- * ends within a logical block, it counts as one segment.
- *
- * Return: true if all of the data is part of one bio_vec, for which
- * blk_rq_dma_map_iter_start() gives one range.
- */
-static __always_inline bool blk_rq_is_one_vector(struct request *req)
-{
-	const struct bvec_iter *bi = &req->bio->bi_iter;
-	const struct bio_vec *bv = &req->bio->bi_io_vec[bi->bi_idx];
-
-	return req->nr_phys_segments == 1 && !req->bio->bi_next &&
-	       bi->bi_size <= bv->bv_len - bi->bi_bvec_done;
-}
-
-/**
  * blk_dma_linear_next - the next range of memory mapped as BLK_DMA_LINEAR
  * @iter: the iteration
  *
