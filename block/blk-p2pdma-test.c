@@ -352,6 +352,7 @@ static void append_bio_test(struct kunit *test)
 	struct bio_vec bv;
 	struct bio bio;
 
+	f->rq.cmd_flags = REQ_OP_DRV_IN;
 	class_bio_init(&bio, &bv, 1, b);
 	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio), 0);
 	KUNIT_EXPECT_PTR_EQ(test, f->rq.biotail, &bio);
@@ -359,6 +360,7 @@ static void append_bio_test(struct kunit *test)
 
 	/* One that is mixed makes the command so, whatever it begins with. */
 	f = class_rq(test, a);
+	f->rq.cmd_flags = REQ_OP_DRV_IN;
 	class_bio_init(&bio, &bv, 1, a);
 	bio.bi_opf |= REQ_MIXED_CLASS;
 	KUNIT_EXPECT_EQ(test, blk_rq_append_bio(&f->rq, &bio), 0);
