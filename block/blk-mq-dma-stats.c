@@ -26,7 +26,6 @@ enum blk_dma_stat {
 	/* what that took */
 	BLK_DMA_STAT_MAP_SYNCS,
 	BLK_DMA_STAT_UNMAP_SYNCS,
-	BLK_DMA_STAT_BOUNCED,
 	BLK_DMA_STAT_FAILED,
 	BLK_DMA_NR_STATS,
 };
@@ -51,7 +50,6 @@ static const char *const blk_dma_stat_names[BLK_DMA_NR_STATS] = {
 	[BLK_DMA_STAT_SEGMENTS] = "segments",
 	[BLK_DMA_STAT_MAP_SYNCS] = "map_syncs",
 	[BLK_DMA_STAT_UNMAP_SYNCS] = "unmap_syncs",
-	[BLK_DMA_STAT_BOUNCED] = "bounced",
 	[BLK_DMA_STAT_FAILED] = "failed",
 };
 
@@ -76,16 +74,11 @@ static void blk_dma_stat_inc(struct blk_dma_stats *stats,
 static void blk_dma_probe_map(void *data, struct request *req,
 			      enum pci_p2pdma_map_type map,
 			      enum blk_dma_mode mode, unsigned int bytes,
-			      unsigned int ranges, bool bounced, bool metadata)
+			      unsigned int ranges, bool metadata)
 {
 	struct blk_dma_stats *stats = blk_dma_stats(req);
 
-	if (!stats)
-		return;
-
-	if (bounced)
-		blk_dma_stat_inc(stats, BLK_DMA_STAT_BOUNCED);
-	if (metadata)
+	if (!stats || metadata)
 		return;
 
 	switch (map) {

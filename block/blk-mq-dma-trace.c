@@ -32,13 +32,9 @@ static unsigned int blk_dma_count_ranges(struct request *req,
 void __blk_rq_dma_trace_map(struct request *req, struct blk_dma_mapping *m,
 			    struct blk_dma_iter *iter)
 {
-	bool bounced = m->iova.__size & DMA_IOVA_USE_SWIOTLB;
-
-	if (m->mode == BLK_DMA_SEGMENTS)
-		bounced = iter->bounced;
 	trace_block_rq_dma_map(req, m->map, m->mode,
 			       blk_rq_dma_bytes(req, m->is_integrity),
-			       blk_dma_count_ranges(req, iter), bounced,
+			       blk_dma_count_ranges(req, iter),
 			       m->is_integrity);
 }
 EXPORT_SYMBOL_GPL(__blk_rq_dma_trace_map);

@@ -175,8 +175,6 @@ static bool blk_dma_map_range(struct request *req, struct device *dev,
 				    (attrs && !use_dma_iommu(dev)) ?
 					    BLK_STS_TARGET :
 					    BLK_STS_RESOURCE);
-	if (tracepoint_enabled(block_rq_dma_map))
-		iter->bounced |= dma_is_bounced(dev, iter->addr);
 	return true;
 }
 
@@ -401,7 +399,6 @@ static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
 	}
 
 	iter->mode = BLK_DMA_SEGMENTS;
-	iter->bounced = false;
 	if (one)
 		return blk_dma_map_range(req, dev, iter, &vec);
 	return blk_dma_range_next(req, dev, iter);

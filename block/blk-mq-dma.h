@@ -117,7 +117,6 @@ struct blk_dma_iter {
 	size_t left; /* IOVA: bytes from there on */
 	size_t granule; /* IOVA: bytes that map as one */
 	bool gaps; /* IOVA: pieces do not join */
-	bool bounced; /* segments: one is; set if traced */
 };
 
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,

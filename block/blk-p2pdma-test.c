@@ -367,6 +367,24 @@ static void append_bio_test(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, f->bio.bi_opf & REQ_MIXED_CLASS);
 }
 
+/* Only what a file may want back is marked. */
+static void dirty_test(struct kunit *test)
+{
+	struct page *a, *b;
+	bool same = pair_pages(test, &a, &b);
+	bool is_p2p = same && is_pci_p2pdma_page(a);
+	struct bio_vec vecs[2];
+	struct bio bio;
+
+	class_bio_init(&bio, vecs, 2, a);
+	__bio_add_page(&bio, b, PAGE_SIZE, 0);
+	if (!same)
+		bio_set_mixed_class(&bio);
+	bio_set_pages_dirty(&bio);
+	KUNIT_EXPECT_EQ(test, PageDirty(a), !is_p2p);
+	KUNIT_EXPECT_EQ(test, PageDirty(b), !is_p2p);
+}
+
 static struct kunit_case blk_p2pdma_cases[] = {
 	KUNIT_CASE_PARAM(class_bio_test, pair_gen_params),
 	KUNIT_CASE_PARAM(class_hw_test, pair_gen_params),
@@ -376,6 +394,7 @@ static struct kunit_case blk_p2pdma_cases[] = {
 	KUNIT_CASE_PARAM(merge_integrity_test, pair_gen_params),
 	KUNIT_CASE_PARAM(merge_rq_test, pair_gen_params),
 	KUNIT_CASE_PARAM(append_bio_test, pair_gen_params),
+	KUNIT_CASE_PARAM(dirty_test, pair_gen_params),
 	{}
 };
 

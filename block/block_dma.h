@@ -48,15 +48,14 @@ TRACE_DEFINE_ENUM(PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
  * @mode: how it was mapped
  * @bytes: its length
  * @ranges: number of DMA ranges it became
- * @bounced: part of it is in bounce buffers
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_map,
 
 	TP_PROTO(struct request *rq, enum pci_p2pdma_map_type map,
 		 enum blk_dma_mode mode, unsigned int bytes,
-		 unsigned int ranges, bool bounced, bool metadata),
-	TP_ARGS(rq, map, mode, bytes, ranges, bounced, metadata),
+		 unsigned int ranges, bool metadata),
+	TP_ARGS(rq, map, mode, bytes, ranges, metadata),
 
 	TP_STRUCT__entry(
 		__field(dev_t, dev)
@@ -65,7 +64,6 @@ TRACE_EVENT(block_rq_dma_map,
 		__field(unsigned int, ranges)
 		__field(u8, map)
 		__field(u8, mode)
-		__field(bool, bounced)
 		__field(bool, metadata)
 	),
 
@@ -76,16 +74,15 @@ TRACE_EVENT(block_rq_dma_map,
 		__entry->ranges = ranges;
 		__entry->map = map;
 		__entry->mode = mode;
-		__entry->bounced = bounced;
 		__entry->metadata = metadata;
 	),
 
-	TP_printk("%d,%d %s sector=%llu bytes=%u ranges=%u map=%s mode=%s bounced=%d",
+	TP_printk("%d,%d %s sector=%llu bytes=%u ranges=%u map=%s mode=%s",
 		  MAJOR(__entry->dev), MINOR(__entry->dev),
 		  __entry->metadata ? "metadata" : "data",
 		  (unsigned long long)__entry->sector, __entry->bytes,
 		  __entry->ranges, show_p2pdma_map(__entry->map),
-		  show_blk_dma_mode(__entry->mode), __entry->bounced)
+		  show_blk_dma_mode(__entry->mode))
 );
 
 /**

@@ -72,25 +72,6 @@ static void *nvme_alloc_list(struct nvme_dma *dma, struct nvme_iod *iod,
 	return iod->lists[0];
 }
 
-/* Let another PRP list follow @prps, which is full. */
-static __le64 *nvme_chain_list(struct nvme_dma *dma, struct nvme_iod *iod,
-			       __le64 *prps)
-{
-	dma_addr_t list_dma;
-	__le64 *list;
-
-	if (WARN_ON_ONCE(iod->nr_lists == NVME_MAX_LISTS))
-		return NULL;
-	list = dma_pool_alloc(dma->page_pool, GFP_ATOMIC, &list_dma);
-	if (!list)
-		return NULL;
-
-	iod->lists[iod->nr_lists++] = list;
-	list[0] = prps[NVME_PRPS_PER_PAGE - 1];
-	prps[NVME_PRPS_PER_PAGE - 1] = cpu_to_le64(list_dma);
-	return list;
-}
-
 /* For nvme_dma_unmap_data(): the lists of the data. */
 void nvme_dma_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
 {
@@ -183,53 +164,87 @@ static __always_inline bool nvme_next_range(struct nvme_dma *dma,
 	return blk_dma_next(req, dma->dev, iter);
 }
 
-/*
- * As many PRPs as single pages come next, of at most @max. The range before them
- * was one page too; @addr is its address and becomes that of the last.
+/**
+ * struct nvme_prp_writer - where the PRPs after PRP 1 go
+ * @next: place of the next PRP
+ * @end: end of the places in this list
+ * @later: PRPs that do not fit into it, for lists that follow
  */
-static __always_inline unsigned int
-nvme_write_page_prps(struct blk_dma_iter *iter, __le64 *prps, unsigned int max,
-		     dma_addr_t *addr, unsigned int *left)
+struct nvme_prp_writer {
+	__le64 *next;
+	__le64 *end;
+	unsigned int later;
+};
+
+static __always_inline void nvme_prps_begin_list(struct nvme_prp_writer *w,
+						 __le64 *list, unsigned int nr)
 {
-	unsigned int i = 0;
+	unsigned int here = nr;
+
+	/* the last place of a full list leads to the next one */
+	if (unlikely(nr > NVME_PRPS_PER_PAGE))
+		here = NVME_PRPS_PER_PAGE - 1;
+	w->next = list;
+	w->end = list + here;
+	w->later = nr - here;
+}
+
+/* Let another list follow the one whose last place is @last. */
+static noinline __le64 *nvme_chain_list(struct nvme_dma *dma,
+					struct nvme_iod *iod, __le64 *last)
+{
+	dma_addr_t list_dma;
+	__le64 *list;
+
+	if (WARN_ON_ONCE(iod->nr_lists == NVME_MAX_LISTS))
+		return NULL;
+	list = dma_pool_alloc(dma->page_pool, GFP_ATOMIC, &list_dma);
+	if (!list)
+		return NULL;
+
+	iod->lists[iod->nr_lists++] = list;
+	*last = cpu_to_le64(list_dma);
+	return list;
+}
+
+/* The pages of a range after its first, of which @addr and @len are the rest. */
+static __always_inline void nvme_prps_add_range(struct nvme_prp_writer *w,
+						dma_addr_t *addr, u32 *len)
+{
+	unsigned int nr = min((*len - 1) / NVME_CTRL_PAGE_SIZE,
+			      (unsigned int)(w->end - w->next));
+
+	*len -= nr * NVME_CTRL_PAGE_SIZE;
+	while (nr--) {
+		*addr += NVME_CTRL_PAGE_SIZE;
+		*w->next++ = cpu_to_le64(*addr);
+	}
+}
+
+/* Ranges of one page each, as many as come next. Return: their bytes. */
+static __always_inline unsigned int
+nvme_prps_add_pages(struct nvme_prp_writer *w, struct blk_dma_iter *iter)
+{
+	unsigned int max = blk_dma_linear_max_pages(iter);
+	__le64 *first = w->next, *end = w->end;
 
 	if (PAGE_SIZE != NVME_CTRL_PAGE_SIZE)
 		return 0;
-	max = min(max, blk_dma_linear_max_pages(iter));
-	while (i < max && blk_dma_linear_next_page(iter))
-		prps[i++] = cpu_to_le64(iter->addr);
-	if (i)
-		*addr = iter->addr;
-	*left -= i * NVME_CTRL_PAGE_SIZE;
-	return i;
+	if (end - first > max)
+		end = first + max;
+	while (w->next < end && blk_dma_linear_next_page(iter))
+		*w->next++ = cpu_to_le64(iter->addr);
+	return (w->next - first) * NVME_CTRL_PAGE_SIZE;
 }
 
 /*
- * PRPs of a range's pages but its last, of at most @max. @addr and @len become
- * those of the rest.
- */
-static __always_inline unsigned int nvme_write_range_prps(__le64 *prps,
-							  unsigned int max,
-							  dma_addr_t *addr,
-							  u32 *len)
-{
-	unsigned int nr = min((*len - 1) / NVME_CTRL_PAGE_SIZE, max), i;
-
-	for (i = 0; i < nr; i++) {
-		prps[i] = cpu_to_le64(*addr);
-		*addr += NVME_CTRL_PAGE_SIZE;
-	}
-	*len -= nr * NVME_CTRL_PAGE_SIZE;
-	return nr;
-}
-
-/*
- * Compiled twice, so that the linear case keeps the iteration in registers.
+ * One PRP for each page. Compiled twice, so that the linear case keeps the
+ * iteration in registers.
  *
  * Every range but the first starts on a page and every range but the last ends
  * on one; queue_limits.virt_boundary_mask sees to it. The address of a range is
- * stored before anything can fail, so that nvme_data_addr() finds it. Sets *@todo
- * to the bytes that no range was taken for.
+ * stored before anything can fail, so that nvme_data_addr() finds it. *@todo are
+ * the bytes that no range was taken for.
  */
 static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 						    struct request *req,
@@ -239,93 +254,56 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 {
 	struct nvme_iod *iod = nvme_iod(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
-	unsigned int left = blk_rq_payload_bytes(req) - iter->len;
-	unsigned int first =
-		NVME_CTRL_PAGE_SIZE - (iter->addr & NVME_PAGE_MASK);
-	blk_status_t status = BLK_STS_IOERR;
-	dma_addr_t addr = iter->addr;
-	u32 len = iter->len;
-	unsigned int i = 0;
-	__le64 *prps;
+	u32 pad = iter->addr & NVME_PAGE_MASK;
+	dma_addr_t addr = iter->addr - pad;
+	u32 len = iter->len + pad;
+	unsigned int nr = (len + *todo - 1) / NVME_CTRL_PAGE_SIZE;
+	__le64 *list = &dptr->prp2;
+	struct nvme_prp_writer w;
 
-	dptr->prp1 = cpu_to_le64(addr);
+	dptr->prp1 = cpu_to_le64(iter->addr);
 	dptr->prp2 = 0;
-	if (len > first) {
-		addr += first;
-		len -= first;
-	} else {
-		if (!left)
-			return BLK_STS_OK;
-		if (len != first)
-			goto bad_range;
-		if (!nvme_next_range(dma, req, iter, linear))
-			goto no_range;
-		addr = iter->addr;
-		len = iter->len;
-		left -= len;
+	if (nr > 1) {
+		list = nvme_alloc_list(dma, iod, nr * sizeof(*list));
+		if (!list)
+			return BLK_STS_RESOURCE;
+		dptr->prp2 = cpu_to_le64(iod->list_dma);
 	}
+	nvme_prps_begin_list(&w, list, nr);
 
-	dptr->prp2 = cpu_to_le64(addr);
-	if (len + left <= NVME_CTRL_PAGE_SIZE) {
-		if ((addr & NVME_PAGE_MASK) || left)
-			goto bad_range;
-		return BLK_STS_OK;
-	}
-
-	prps = nvme_alloc_list(
-		dma, iod,
-		sizeof(*prps) * DIV_ROUND_UP(len + left, NVME_CTRL_PAGE_SIZE));
-	if (!prps)
-		goto no_list;
-	dptr->prp2 = cpu_to_le64(iod->list_dma);
-
-	for (;;) {
-		if (len > NVME_CTRL_PAGE_SIZE)
-			i += nvme_write_range_prps(&prps[i],
-						   NVME_PRPS_PER_PAGE - 1 - i,
-						   &addr, &len);
-		prps[i++] = cpu_to_le64(addr);
-		if (linear && len == NVME_CTRL_PAGE_SIZE &&
-		    !(addr & NVME_PAGE_MASK))
-			i += nvme_write_page_prps(iter, &prps[i],
-						  NVME_PRPS_PER_PAGE - i, &addr,
-						  &left);
-		if (len <= NVME_CTRL_PAGE_SIZE && !left)
-			break;
-		if (unlikely(i == NVME_PRPS_PER_PAGE)) {
-			prps = nvme_chain_list(dma, iod, prps);
-			if (!prps)
-				goto no_list;
-			i = 1;
-		}
+	while (w.next < w.end) {
 		if (len > NVME_CTRL_PAGE_SIZE) {
 			addr += NVME_CTRL_PAGE_SIZE;
 			len -= NVME_CTRL_PAGE_SIZE;
-			continue;
+		} else {
+			if (len != NVME_CTRL_PAGE_SIZE)
+				goto bad_range;
+			if (!nvme_next_range(dma, req, iter, linear))
+				return iter->status ?: BLK_STS_IOERR;
+			addr = iter->addr;
+			len = iter->len;
+			*todo -= len;
 		}
-		if ((addr & NVME_PAGE_MASK) || len != NVME_CTRL_PAGE_SIZE)
+		*w.next++ = cpu_to_le64(addr);
+		if (addr & NVME_PAGE_MASK)
 			goto bad_range;
-		if (!nvme_next_range(dma, req, iter, linear))
-			goto no_range;
-		addr = iter->addr;
-		len = iter->len;
-		left -= len;
-	}
-	if (addr & NVME_PAGE_MASK)
-		goto bad_range;
-	return BLK_STS_OK;
 
-no_range:
-	status = iter->status ?: BLK_STS_IOERR;
-	goto out;
-no_list:
-	status = BLK_STS_RESOURCE;
-	goto out;
+		nvme_prps_add_range(&w, &addr, &len);
+		if (linear && len == NVME_CTRL_PAGE_SIZE)
+			*todo -= nvme_prps_add_pages(&w, iter);
+		if (unlikely(w.next == w.end && w.later)) {
+			list = nvme_chain_list(dma, iod, w.end);
+			if (!list)
+				return BLK_STS_RESOURCE;
+			nvme_prps_begin_list(&w, list, w.later);
+		}
+	}
+	if (len <= NVME_CTRL_PAGE_SIZE && !*todo)
+		return BLK_STS_OK;
+
 bad_range:
 	dev_err_ratelimited(dma->dev, "PRPs cannot describe the data\n");
-out:
-	*todo = left;
-	return status;
+	return BLK_STS_IOERR;
 }
 
 static noinline blk_status_t nvme_write_prps_mapped(struct nvme_dma *dma,
@@ -361,7 +339,7 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma,
 			       struct blk_dma_client *client,
 			       struct request *req, struct blk_dma_iter *iter)
 {
-	unsigned int todo = 0;
+	unsigned int todo = blk_rq_payload_bytes(req) - iter->len;
 	blk_status_t status;
 
 	nvme_iod_set_data(nvme_iod(req), false);

@@ -7,7 +7,6 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu-dma.h>
-#include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/swiotlb.h>
 
@@ -83,30 +82,6 @@ bool dma_need_unmap(struct device *dev)
 	       dma_mappings_watched();
 }
 EXPORT_SYMBOL_GPL(dma_need_unmap);
-
-/**
- * dma_is_bounced - whether a mapping is of a bounce buffer
- * @dev: device that does the DMA
- * @addr: DMA address in the mapping
- *
- * For tracing, not for the fast path.
- *
- * Context: any.
- * Return: true if the memory behind @addr is a copy.
- */
-bool dma_is_bounced(struct device *dev, dma_addr_t addr)
-{
-	phys_addr_t phys;
-
-	if (use_dma_iommu(dev))
-		phys = iommu_iova_to_phys(iommu_get_domain_for_dev(dev), addr);
-	else if (dma_is_direct(dev))
-		phys = dma_to_phys(dev, addr);
-	else
-		return false;
-	return swiotlb_find_pool(dev, phys);
-}
-EXPORT_SYMBOL_GPL(dma_is_bounced);
 
 /* Map memory that is a device's: not bounced, encrypted or in a CPU cache. */
 static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
