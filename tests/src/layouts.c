@@ -69,12 +69,11 @@ static const char *const host_table[] = { "h1 +0",   "h16 +256",  "h256 +0",
 					  "h600 +4", "h1024 +0",  "H512 +512",
 					  NULL };
 
-/* What one command takes, which moves 512 KiB here, and has up to 128 segments or more */
+/* What one command takes, which moves 512 KiB here, 128 KiB behind an IOMMU, and has 128 segments at most on stock */
 static const char *const short_table[] = {
 	"h1 +0",
 	"h2 +4",
 	"h128 +0",
-	"h129 +256",
 	"p1 +0",
 	"p2 +256",
 	"p128 +0",
@@ -83,6 +82,8 @@ static const char *const short_table[] = {
 	"h20 p16 +0",
 	"p16 h20 +256",
 	"p16 h20 +0",
+	"h16 p16 +0",
+	"p16 h17 +508",
 	"h1 p1 +3840",
 	"p1 h1 +3840",
 	"h2 p2 h2 p2 h2 +256",
@@ -96,6 +97,7 @@ static const char *const short_table[] = {
 	"a2 b2 h2 +256",
 	"h2 a2 b2 h2 +0",
 	"b1 a1 h1 b1 a1 h1 +256",
+	"a10 b10 h12 +0",
 	"a40 b40 h48 +0",
 	NULL
 };
