@@ -40,9 +40,9 @@ static inline void pass_ring_init(struct io_uring *ring, unsigned int entries,
 }
 
 /* Of a ring that pass_ring_init() has set up; liburing 2.3 does not step by the larger size of these entries itself. */
-static inline struct io_uring_sqe *
-pass_sqe(struct io_uring *ring, int fd, uint32_t cmd_op,
-	 const struct nvme_uring_cmd *cmd)
+static inline struct io_uring_sqe *pass_sqe(struct io_uring *ring, int fd,
+					    uint32_t cmd_op,
+					    const struct nvme_uring_cmd *cmd)
 {
 	unsigned int index = ring->sq.sqe_tail++ & *ring->sq.kring_mask;
 	struct io_uring_sqe *sqe = &ring->sq.sqes[index << 1];

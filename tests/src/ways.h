@@ -43,15 +43,14 @@ struct way {
 /* More vectors than a bio takes, if the transfer is long enough */
 static inline int way_split(const struct transfer *t, struct iovec *iov)
 {
-	size_t piece = t->length / 700 / target.unit * target.unit +
-		       target.unit;
+	size_t piece =
+		t->length / 700 / target.unit * target.unit + target.unit;
 	int nr = 0;
 
 	for (size_t done = 0; done < t->length; done += piece) {
 		iov[nr].iov_base = t->data + done;
-		iov[nr++].iov_len = t->length - done < piece ?
-					    t->length - done :
-					    piece;
+		iov[nr++].iov_len =
+			t->length - done < piece ? t->length - done : piece;
 	}
 	return nr;
 }
