@@ -162,7 +162,7 @@ static void expect_flushed(struct kunit *test, unsigned long bytes)
 	watch.flushed = 0;
 }
 
-/* Hardware that does not look into the CPU's cache sees each entry that changes. */
+/* Hardware that does not snoop the CPU's cache sees each entry that changes. */
 static void test_flush(struct kunit *test)
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
@@ -192,7 +192,8 @@ static void test_directions(struct kunit *test)
 	static const u64 bits[] = {
 		[DMA_BIDIRECTIONAL] = DMA_PTE_READ | DMA_PTE_WRITE,
 		[DMA_TO_DEVICE] = DMA_PTE_READ,
-		[DMA_FROM_DEVICE] = DMA_PTE_WRITE,
+		/* bit 0 is always set: "present" of the first stage */
+		[DMA_FROM_DEVICE] = DMA_PTE_READ | DMA_PTE_WRITE,
 	};
 	struct device *dev = &pdev->dev;
 	phys_addr_t phys = virt_to_phys(empty_zero_page);
@@ -201,7 +202,7 @@ static void test_directions(struct kunit *test)
 	struct dma_pte *table;
 
 	/* what the first stage calls so means something else */
-	if (to_dmar_domain(iommu_get_dma_domain(dev))->use_first_level)
+	if (to_dmar_domain(iommu_get_domain_for_dev(dev))->use_first_level)
 		kunit_skip(test, "the device has first-stage page tables");
 	dma_iova_alloc_slots(dev, &slots, 8);
 	KUNIT_ASSERT_EQ(test, 8, slots.nr);
