@@ -394,16 +394,17 @@ static void test_unmap_runs(struct kunit *test)
 {
 	static const unsigned int order[] = { 0, 5, 2, 4, 6, 15, 10, 14 };
 	static const unsigned int runs = 5;
-	struct kprobe probe = {
-		.symbol_name = "iommu_unmap_fast",
-		.pre_handler = count_unmapped,
-	};
+	struct kprobe probe = { .pre_handler = count_unmapped };
 	struct dma_iova_state states[16];
 	struct dma_iova_batch batch;
 	unsigned long unlinked = 0;
 
 	for (int i = 0; i < ARRAY_SIZE(states); i++)
 		link_granule(test, &states[i], i);
+	if (slots.tables)
+		probe.addr = (void *)domain->ops->unmap_in_table;
+	else
+		probe.symbol_name = "iommu_unmap_fast";
 	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&probe));
 	dma_iova_batch_init(&batch);
 	for (int i = 0; i < ARRAY_SIZE(order); i++) {
@@ -422,6 +423,85 @@ static void test_unmap_runs(struct kunit *test)
 		if (mapped)
 			destroy_granule(&states[i]);
 	}
+}
+
+/* All of slot @index, which is large. */
+static void link_large(struct kunit *test, struct dma_iova_state *state,
+		       unsigned int index)
+{
+	phys_addr_t phys = virt_to_phys(memory);
+
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, state, &slots, index,
+						  phys, DMA_IOVA_SLOT_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, state, phys, 0,
+					       DMA_IOVA_SLOT_SIZE,
+					       DMA_TO_DEVICE, 0));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, state, 0,
+					       DMA_IOVA_SLOT_SIZE));
+	KUNIT_EXPECT_EQ(test, phys + DMA_IOVA_SLOT_SIZE - granule(),
+			iommu_iova_to_phys(domain, state->addr +
+					   DMA_IOVA_SLOT_SIZE - granule()));
+}
+
+/*
+ * All slots that one page table maps end in one batch, as one run. The table
+ * stays: those who use the slots next find their entries there.
+ */
+static void test_full_block(struct kunit *test)
+{
+	static const unsigned int nr_large =
+		(SZ_2M - NR_SLOTS * SZ_4K) / DMA_IOVA_SLOT_SIZE;
+	struct dma_iova_state *states = kunit_kcalloc(test, NR_SLOTS + nr_large,
+						      sizeof(*states),
+						      GFP_KERNEL);
+	struct dma_iova_batch batch;
+
+	KUNIT_ASSERT_NOT_NULL(test, states);
+	skip_in_turns(test);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < NR_SLOTS; i++)
+			link_granule(test, &states[i], i);
+		for (int i = 0; i < nr_large; i++)
+			link_large(test, &states[NR_SLOTS + i], i);
+		dma_iova_batch_init(&batch);
+		for (int i = 0; i < NR_SLOTS + nr_large; i++)
+			dma_iova_batch_unlink(&batch, dev, &states[i],
+					      i < NR_SLOTS ? granule() :
+							     DMA_IOVA_SLOT_SIZE,
+					      DMA_TO_DEVICE, 0);
+		KUNIT_EXPECT_EQ(test, 1, batch.nr_runs);
+		KUNIT_EXPECT_EQ(test, SZ_2M - 1,
+				batch.runs[0].end - batch.runs[0].start);
+		dma_iova_batch_sync_unlinked(&batch);
+		for (int i = 0; i < NR_SLOTS + nr_large; i++)
+			KUNIT_EXPECT_EQ(test, 0,
+					iommu_iova_to_phys(domain,
+							   states[i].addr));
+	}
+}
+
+/* Without memory for a page table there is no slot; later there is. */
+static void test_no_table(struct kunit *test)
+{
+	struct fail_nth fail = { .nth = 1, .count = 1, .value = 0 };
+	struct dma_iova_state state;
+	struct dma_iova_slots queue;
+	char function[64];
+
+	if (!slots.tables)
+		kunit_skip(test, "this IOMMU's driver keeps no page tables");
+	dma_iova_alloc_slots(dev, &queue, 8);
+	KUNIT_ASSERT_EQ(test, 8, queue.nr);
+	snprintf(function, sizeof(function), "%ps", domain->ops->keep_table);
+	KUNIT_ASSERT_EQ(test, 0, fail_nth_start(&fail, function));
+	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, &queue, 1, 0,
+						   granule()));
+	KUNIT_EXPECT_TRUE(test, dma_iova_try_slot(dev, &state, &queue, 1, 0,
+						  granule()));
+	fail_nth_stop(&fail);
+	KUNIT_EXPECT_EQ(test, 2, atomic_read(&fail.calls));
+	dma_iova_free(dev, &state);
+	dma_iova_free_slots(dev, &queue);
 }
 
 /* What the driver of the IOMMU is asked to sync; @first is the argument that has it */
@@ -502,6 +582,8 @@ static struct transfer *link_transfers(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &t->state, phys, 0,
 						       transfer_size(),
 						       DMA_TO_DEVICE, 0));
+		KUNIT_EXPECT_EQ(test, phys,
+				iommu_iova_to_phys(domain, t->addr));
 	}
 	return transfers;
 }
@@ -637,6 +719,8 @@ static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_map_batch_fails),
 	KUNIT_CASE(test_unmap_batch),
 	KUNIT_CASE(test_unmap_runs),
+	KUNIT_CASE(test_full_block),
+	KUNIT_CASE(test_no_table),
 	{}
 };
 
