@@ -29,7 +29,7 @@
 
 static const char *device, *p2p, *file;
 static unsigned long start, seed = 1, processes = 3, operations = 300;
-static unsigned long phases = 2, seconds, max_pages = 96;
+static unsigned long phases = 5, seconds, max_pages = 96;
 static bool is_private, fragment;
 
 static const struct option_entry options[] = {
@@ -82,6 +82,11 @@ struct flight {
 	unsigned int first; /* sector in the first page */
 	bool done;
 };
+
+/* Of all processes */
+static struct totals {
+	_Atomic unsigned long reads, pages, failed, writes, forks;
+} *totals;
 
 static struct area areas[MAX_AREAS];
 static struct model models[MODELS];
@@ -512,6 +517,9 @@ static void end_read(struct flight *flight, long result)
 {
 	bool full = result == (long)(flight->sectors * sector_size);
 
+	totals->reads += full;
+	totals->failed += !full;
+	totals->pages += full ? flight->sectors / per_page : 0;
 	if (!full && !flight->may_fail)
 		fail("read of %lu sectors: result %ld", flight->sectors, result);
 	if (!full && result < 0 && result != -EFAULT && result != -EIO)
@@ -580,6 +588,7 @@ static void write_out(void)
 	}
 	if (!good)
 		return;
+	totals->writes++;
 	ret = pread(drive_fd, copy, length, drive_start + at * sector_size);
 	if (ret != length)
 		fail("read of %lu sectors to host memory", count);
@@ -653,6 +662,7 @@ static void fork_child(void)
 		close(fds[0]);
 		be_child(fds[1]);
 	}
+	totals->forks++;
 	close(fds[1]);
 	child->pipe = fds[0];
 	if (one_in(2) && read(child->pipe, &byte, 1) != 1)
@@ -884,6 +894,7 @@ int main(int argc, char **argv)
 	}
 	random_state = seed;
 	copy = map_memory(NULL, COPY_SIZE);
+	totals = (struct totals *)map_memory(NULL, PAGE);
 	signal(SIGPIPE, SIG_IGN);
 	if (fragment) {
 		fragment_pool();
@@ -898,5 +909,8 @@ int main(int argc, char **argv)
 			   number < phases);
 	printf("seed %lu: %lu phases of %lu processes, %lu operations each\n",
 	       seed, number, processes, operations);
+	printf("%lu reads of %lu pages, %lu that could not be done, %lu writes, %lu forks\n",
+	       totals->reads, totals->pages, totals->failed, totals->writes,
+	       totals->forks);
 	return 0;
 }
