@@ -11,7 +11,7 @@
 
 #define PAGE UINT64_C(4096)
 #define MEMORY_MAP UINT64_C(0xffffea0000000000)
-#define MAX_PAGES 256
+#define MAX_PAGES 2048
 
 /* As the kernel's: a page is known by its place in the memory map, which has 64 bytes for each. */
 struct vector {

@@ -5,24 +5,15 @@
  */
 #define _GNU_SOURCE
 #include <ctype.h>
-#include <err.h>
-#include <errno.h>
-#include <liburing.h>
-#include <linux/aio_abi.h>
-#include <stdbool.h>
+#include <linux/blkzoned.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "options.h"
 #include "patchwork.h"
+#include "ways.h"
 
 #define MAX_RUNS 16
 #define MAX_PAGES 1088
-#define MAX_VECTORS 1024
 /* What must not change in the file before and behind what is written */
 #define MARGIN (16 * PAGE)
 #define FILE_SIZE (MAX_PAGES * PAGE + 2 * MARGIN)
@@ -78,14 +69,46 @@ static const char *const host_table[] = { "h1 +0",   "h16 +256",  "h256 +0",
 					  "h600 +4", "h1024 +0",  "H512 +512",
 					  NULL };
 
-enum way { PLAIN, VECTOR, URING, LIBAIO, WAYS };
+/* What one command takes, which moves 512 KiB here, 128 KiB behind an IOMMU, and has 128 segments at most on stock */
+static const char *const short_table[] = {
+	"h1 +0",
+	"h2 +4",
+	"h128 +0",
+	"p1 +0",
+	"p2 +256",
+	"p128 +0",
+	"p129 +4",
+	"h20 p16 +256",
+	"h20 p16 +0",
+	"p16 h20 +256",
+	"p16 h20 +0",
+	"h16 p16 +0",
+	"p16 h17 +508",
+	"h1 p1 +3840",
+	"p1 h1 +3840",
+	"h2 p2 h2 p2 h2 +256",
+	"p2 h2 p2 h2 p2 +4",
+	"h1 p1 h1 p1 h1 p1 h1 p1 h1 +256",
+	"h1 p1 h1 p1 h1 p1 h1 p1 h1 +0",
+	"h100 p28 +0",
+	"h60 p69 +508",
+	"h64 p64 +0",
+	"p64 h65 +256",
+	"a2 b2 h2 +256",
+	"h2 a2 b2 h2 +0",
+	"b1 a1 h1 b1 a1 h1 +256",
+	"a10 b10 h12 +0",
+	"a40 b40 h48 +0",
+	NULL
+};
 
 static struct {
-	const char *file, *place, *a, *b, *only, *unreachable;
+	const char *file, *place, *a, *b, *only, *unreachable, *ways, *generic;
 	unsigned long unit, at;
-	bool host, cached, blind, list;
+	bool host, brief, cached, blind, list, reads, zone;
 } opt = {
 	.place = "-",
+	.ways = "pread,preadv,io_uring,libaio",
 };
 
 static const struct option_entry options[] = {
@@ -104,6 +127,17 @@ static const struct option_entry options[] = {
 	{ "blind", NULL, "compare no data, as the file fails in some places",
 	  .flag = &opt.blind },
 	{ "host", NULL, "the table without P2P memory", .flag = &opt.host },
+	{ "short", NULL, "the table of what one command takes",
+	  .flag = &opt.brief },
+	{ "ways", "LIST",
+	  "of pread, preadv, io_uring, libaio, nowait, hipri, iopoll and, by commands passed through, cmd, cmd-vec, cmd-iopoll, ioctl, ioctl64, ioctl64-vec, submit-io, append",
+	  .text = &opt.ways },
+	{ "generic", "PATH", "what takes those commands, as in /dev/ng0n1",
+	  .text = &opt.generic },
+	{ "reads", NULL, "no writes", .flag = &opt.reads },
+	{ "zone", NULL,
+	  "the file is a zone, reset before each write; a drive's generic device if Linux has no block device of it",
+	  .flag = &opt.zone },
 	{ "only", "LAYOUT", "not the table but this one, as in 'h300 p32 +256'",
 	  .text = &opt.only },
 	{ "unit", "BYTES", "what the file takes; 0: what it says",
@@ -119,11 +153,10 @@ struct layout {
 	size_t offset, length;
 };
 
-static int fd;
 static struct patchwork buffer;
 static unsigned char *model, *found; /* of the file */
-static struct io_uring ring;
-static aio_context_t aio_context;
+static const struct way *ways[MAX_WAYS];
+static int nr_ways;
 static uint64_t seed;
 
 static bool parse_run(struct layout *layout, char letter, size_t pages)
@@ -192,81 +225,6 @@ static bool has_unreachable(const struct layout *layout, size_t from, size_t to)
 	return false;
 }
 
-/* More vectors than a bio takes, if the buffer is long enough */
-static int split(const struct layout *layout, struct iovec *iov)
-{
-	unsigned char *data = buffer.pages + layout->offset;
-	size_t piece = layout->length / 700 / opt.unit * opt.unit + opt.unit;
-	int nr = 0;
-
-	for (size_t done = 0; done < layout->length; done += piece) {
-		iov[nr].iov_base = data + done;
-		iov[nr++].iov_len = layout->length - done < piece ?
-					    layout->length - done :
-					    piece;
-	}
-	return nr;
-}
-
-static long issue_aio(bool write, void *data, size_t length)
-{
-	struct iocb iocb = {
-		.aio_lio_opcode = write ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD,
-		.aio_fildes = fd,
-		.aio_buf = (uintptr_t)data,
-		.aio_nbytes = length,
-		.aio_offset = opt.at + MARGIN,
-	};
-	struct iocb *iocbs = &iocb;
-	struct io_event event;
-
-	if (syscall(SYS_io_submit, aio_context, 1, &iocbs) != 1)
-		return -errno;
-	if (syscall(SYS_io_getevents, aio_context, 1, 1, &event, NULL) != 1)
-		err(1, "io_getevents");
-	return event.res;
-}
-
-static long issue_uring(bool write, void *data, size_t length)
-{
-	struct io_uring_cqe *cqe;
-	long ret;
-
-	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ,
-			 io_uring_get_sqe(&ring), fd, data, length,
-			 opt.at + MARGIN);
-	if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &cqe))
-		errx(1, "io_uring");
-	ret = cqe->res;
-	io_uring_cqe_seen(&ring, cqe);
-	return ret;
-}
-
-static long issue(const struct layout *layout, bool write, enum way way)
-{
-	unsigned char *data = buffer.pages + layout->offset;
-	struct iovec iov[MAX_VECTORS];
-	long ret;
-	int nr;
-
-	switch (way) {
-	case PLAIN:
-		ret = write ? pwrite(fd, data, layout->length,
-				     opt.at + MARGIN) :
-			      pread(fd, data, layout->length, opt.at + MARGIN);
-		return ret < 0 ? -errno : ret;
-	case VECTOR:
-		nr = split(layout, iov);
-		ret = write ? pwritev(fd, iov, nr, opt.at + MARGIN) :
-			      preadv(fd, iov, nr, opt.at + MARGIN);
-		return ret < 0 ? -errno : ret;
-	case URING:
-		return issue_uring(write, data, layout->length);
-	default:
-		return issue_aio(write, data, layout->length);
-	}
-}
-
 /* How often the functions were called that kprobes have been set on. */
 static unsigned long probed_calls(void)
 {
@@ -314,10 +272,58 @@ static const char *check_read(const struct layout *layout, size_t done)
 	return NULL;
 }
 
+/* The file's first bytes, by none of the ways under test. A drive without a block device takes them by the piece. */
+static void move(bool write, unsigned char *data, size_t length)
+{
+	size_t piece = target.fd < 0 ? 32 * PAGE : length;
+
+	for (size_t done = 0; done < length; done += piece) {
+		struct transfer t = {
+			.write = write,
+			.data = data + done,
+			.length = length - done < piece ? length - done : piece,
+			.at = opt.at + done,
+		};
+		long ret = target.fd < 0 ? way_ioctl(&t, NVME_IOCTL_IO64_CMD) :
+					   way_plain(&t, 0);
+
+		if (ret != (long)t.length)
+			errx(1, "%s: %s it outside of trials: %ld", opt.file,
+			     write ? "writing" : "reading", ret);
+	}
+}
+
 static void read_file(void)
 {
-	if (pread(fd, found, FILE_SIZE, opt.at) != (ssize_t)FILE_SIZE)
-		err(1, "%s: reading it back", opt.file);
+	move(false, found, FILE_SIZE);
+}
+
+static void reset_zone(void)
+{
+	struct blk_zone_range range = {
+		.sector = opt.at >> 9,
+		.nr_sectors = ZONE_SIZE >> 9,
+	};
+	struct nvme_uring_cmd cmd;
+
+	if (target.fd >= 0) {
+		if (ioctl(target.fd, BLKRESETZONE, &range))
+			err(1, "%s: BLKRESETZONE", opt.file);
+		return;
+	}
+	cmd = way_command(NVME_CMD_ZONE_SEND, opt.at / opt.unit, NULL, 0);
+	cmd.cdw12 = 0;
+	cmd.cdw13 = NVME_ZONE_RESET;
+	if (pass_ioctl64(target.generic, NVME_IOCTL_IO64_CMD, &cmd))
+		errx(1, "%s: resetting a zone", opt.file);
+}
+
+/* A zone is written from its beginning on, and reads as zeroes behind what has been written. */
+static void prepare_zone(void)
+{
+	reset_zone();
+	memset(model + MARGIN, 0, FILE_SIZE - MARGIN);
+	move(true, model, MARGIN);
 }
 
 static const char *check_write(const struct layout *layout, size_t done)
@@ -344,16 +350,24 @@ static const char *check_write(const struct layout *layout, size_t done)
 	return wrong;
 }
 
-static void try(const struct layout *layout, bool write, enum way way,
+static void try(const struct layout *layout, bool write, const struct way *way,
 		char *text, size_t size)
 {
+	struct transfer transfer = {
+		.write = write,
+		.data = buffer.pages + layout->offset,
+		.length = layout->length,
+		.at = opt.at + MARGIN,
+	};
 	unsigned long calls;
 	const char *wrong;
 	long ret;
 
+	if (write && opt.zone)
+		prepare_zone();
 	patch_fill(&buffer, ++seed);
 	calls = probed_calls();
-	ret = issue(layout, write, way);
+	ret = way->issue(&transfer, way->how);
 	calls = probed_calls() - calls;
 	wrong = (write ? check_write : check_read)(layout, ret < 0 ? 0 : ret);
 	if (wrong)
@@ -370,20 +384,21 @@ static void try(const struct layout *layout, bool write, enum way way,
 
 static void run(const char *text)
 {
-	char results[2 * WAYS][24];
+	char results[2 * MAX_WAYS][24];
+	int trials = opt.reads ? nr_ways : 2 * nr_ways;
 	struct layout layout;
 	bool alike = true;
 
 	if (!parse_layout(&layout, text) || layout.length % opt.unit)
 		return;
 	patch_lay(&buffer, layout.runs, layout.nr_runs);
-	for (int i = 0; i < 2 * WAYS; i++) {
-		try(&layout, i >= WAYS, i % WAYS, results[i],
+	for (int i = 0; i < trials; i++) {
+		try(&layout, i >= nr_ways, ways[i % nr_ways], results[i],
 		    sizeof(results[i]));
 		alike &= !strcmp(results[i], results[0]);
 	}
 	printf("%s %s:", opt.place, text);
-	for (int i = 0; i < (alike ? 1 : 2 * WAYS); i++)
+	for (int i = 0; i < (alike ? 1 : trials); i++)
 		printf(" %s", results[i]);
 	putchar('\n');
 }
@@ -393,23 +408,41 @@ static void fill_file(void)
 {
 	random_state = 1;
 	fill_random(model, FILE_SIZE);
-	if (pwrite(fd, model, FILE_SIZE, opt.at) != (ssize_t)FILE_SIZE)
-		err(1, "filling %s", opt.file);
+	if (opt.zone)
+		reset_zone();
+	move(true, model, FILE_SIZE);
 	read_file();
 	if (memcmp(found, model, FILE_SIZE))
 		errx(1, "%s does not hold what was written", opt.file);
 }
 
-static void set_up(void)
+/* A file system that does not say what direct I/O wants takes what its drive does. */
+static void open_file(void)
 {
-	unsigned int unit;
+	unsigned int unit = 512;
+	struct stat status;
 	size_t align;
 
 	if (!opt.file)
 		errx(1, "--file is missing, see --help");
-	fd = open_direct(opt.file, &unit, &align);
+	if (!stat(opt.file, &status) && S_ISCHR(status.st_mode))
+		opt.generic = opt.file;
+	else if (opt.unit)
+		target.fd = open(opt.file, O_RDWR | O_CREAT | O_DIRECT, 0600);
+	else
+		target.fd = open_direct(opt.file, &unit, &align);
+	if (target.fd < 0 && opt.generic != opt.file)
+		err(1, "%s", opt.file);
 	if (!opt.unit)
 		opt.unit = unit;
+	target.unit = opt.unit;
+}
+
+static void set_up(void)
+{
+	nr_ways = parse_ways(opt.ways, ways);
+	open_file();
+	set_up_ways(opt.generic);
 	if (opt.a)
 		patch_use(PATCH_A, opt.a);
 	if (opt.b)
@@ -419,10 +452,6 @@ static void set_up(void)
 	found = aligned_alloc(PAGE, FILE_SIZE);
 	if (!model || !found)
 		err(1, "memory");
-	if (io_uring_queue_init(4, &ring, 0))
-		errx(1, "io_uring_queue_init");
-	if (syscall(SYS_io_setup, 4, &aio_context))
-		err(1, "io_setup");
 }
 
 int main(int argc, char **argv)
@@ -432,13 +461,12 @@ int main(int argc, char **argv)
 	parse_options(
 		argc, argv,
 		"Usage: layouts --file PATH [option...]\n\n"
-		"Prints a line for each layout: reads by pread, preadv, io_uring and libaio, then writes in the same ways, or\n"
-		"one result if all are alike.\n"
+		"Prints a line for each layout: reads by each of the ways, then writes by each, or one result if all are alike.\n"
 		"full: all was moved, and nothing else; a number: so many bytes, all right; an error, and nothing was moved\n"
 		"that it should not. wrong: of other content than reported; spill: more than the buffer was written to;\n"
 		"moved: memory that the drive cannot reach was read or written; cached: through the page cache.",
 		options);
-	table = opt.host ? host_table : mixed_table;
+	table = opt.host ? host_table : opt.brief ? short_table : mixed_table;
 	if (opt.list) {
 		for (; *table; table++)
 			puts(*table);

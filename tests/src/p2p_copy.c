@@ -10,7 +10,6 @@
 #include <getopt.h>
 #include <liburing.h>
 #include <linux/fs.h>
-#include <linux/nvme_ioctl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,9 +21,8 @@
 #include <unistd.h>
 
 #include "data.h"
+#include "passthrough.h"
 
-#define NVME_CMD_WRITE 1
-#define NVME_CMD_READ 2
 #define GUARD 64
 #define GUARD_BYTE 0xa5
 
@@ -128,17 +126,12 @@ static void run_ring(struct slot *slots, unsigned int count)
 		errx(1, "io_uring_queue_init: %s", strerror(-ret));
 	for (unsigned int i = 0; i < count; i++) {
 		struct slot *slot = &slots[i];
+		struct nvme_uring_cmd cmd;
 		struct io_uring_sqe *sqe;
 
 		if (opt.engine == ENGINE_URING_CMD) {
-			/* liburing 2.3 does not step by the larger size of these entries itself. */
-			sqe = &ring.sq.sqes[i << 1];
-			ring.sq.sqe_tail++;
-			memset(sqe, 0, 2 * sizeof(*sqe));
-			sqe->opcode = IORING_OP_URING_CMD;
-			sqe->fd = io_fd;
-			sqe->cmd_op = NVME_URING_CMD_IO;
-			fill_command((struct nvme_uring_cmd *)sqe->cmd, slot);
+			fill_command(&cmd, slot);
+			sqe = pass_sqe(&ring, io_fd, NVME_URING_CMD_IO, &cmd);
 		} else {
 			sqe = io_uring_get_sqe(&ring);
 			if (opt.write)
@@ -183,20 +176,11 @@ static int run_plain(const struct slot *slot)
 
 static int run_ioctl(const struct slot *slot)
 {
-	struct nvme_passthru_cmd64 cmd = {};
-	struct nvme_uring_cmd fields;
-	int ret;
+	struct nvme_uring_cmd cmd;
 
-	fill_command(&fields, slot);
-	cmd.opcode = fields.opcode;
-	cmd.nsid = fields.nsid;
-	cmd.addr = fields.addr;
-	cmd.data_len = fields.data_len;
-	cmd.cdw10 = fields.cdw10;
-	cmd.cdw11 = fields.cdw11;
-	cmd.cdw12 = fields.cdw12;
-	ret = ioctl(io_fd, NVME_IOCTL_IO64_CMD, &cmd);
-	return passthrough_result(ret < 0 ? -errno : ret);
+	fill_command(&cmd, slot);
+	return passthrough_result(
+		pass_ioctl64(io_fd, NVME_IOCTL_IO64_CMD, &cmd));
 }
 
 static void run(struct slot *slots, unsigned int count)
@@ -303,15 +287,10 @@ static void open_devices(void)
 		err(1, "%s: BLKSSZGET", opt.device);
 	io_fd = block_fd;
 	if (opt.engine == ENGINE_URING_CMD || opt.engine == ENGINE_IOCTL) {
-		int ret;
-
 		io_fd = open(opt.generic, O_RDWR);
 		if (io_fd < 0)
 			err(1, "%s", opt.generic);
-		ret = ioctl(io_fd, NVME_IOCTL_ID);
-		if (ret < 0)
-			err(1, "%s: NVME_IOCTL_ID", opt.generic);
-		nsid = ret;
+		nsid = pass_nsid(io_fd, opt.generic);
 	}
 }
 

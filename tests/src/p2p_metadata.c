@@ -6,17 +6,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
-#include <liburing.h>
-#include <linux/nvme_ioctl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 
 #include "data.h"
+#include "passthrough.h"
 
-#define NVME_CMD_WRITE 1
-#define NVME_CMD_READ 2
 #define BUFFER (256UL << 10)
 
 enum engine { ENGINE_IOCTL, ENGINE_URING_CMD, ENGINES };
@@ -48,48 +44,6 @@ static unsigned int nsid;
 static struct io_uring ring;
 static unsigned char *host, *p2p, *written, *seen;
 
-static int submit_ioctl(const struct nvme_uring_cmd *cmd)
-{
-	struct nvme_passthru_cmd64 pass = {
-		.opcode = cmd->opcode,
-		.nsid = cmd->nsid,
-		.addr = cmd->addr,
-		.data_len = cmd->data_len,
-		.metadata = cmd->metadata,
-		.metadata_len = cmd->metadata_len,
-		.cdw10 = cmd->cdw10,
-		.cdw11 = cmd->cdw11,
-		.cdw12 = cmd->cdw12,
-	};
-	int ret = ioctl(fd, NVME_IOCTL_IO64_CMD, &pass);
-
-	return ret < 0 ? -errno : ret;
-}
-
-static int submit_ring(const struct nvme_uring_cmd *cmd)
-{
-	struct io_uring_sqe *sqe;
-	struct io_uring_cqe *cqe;
-	int ret;
-
-	/* liburing 2.3 does not step by the larger size of these entries itself. */
-	sqe = &ring.sq.sqes[(ring.sq.sqe_tail++ & *ring.sq.kring_mask) << 1];
-	memset(sqe, 0, 2 * sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = fd;
-	sqe->cmd_op = NVME_URING_CMD_IO;
-	memcpy(sqe->cmd, cmd, sizeof(*cmd));
-	ret = io_uring_submit_and_wait(&ring, 1);
-	if (ret != 1)
-		errx(1, "io_uring_submit_and_wait: %d", ret);
-	ret = io_uring_wait_cqe(&ring, &cqe);
-	if (ret)
-		errx(1, "io_uring_wait_cqe: %s", strerror(-ret));
-	ret = cqe->res;
-	io_uring_cqe_seen(&ring, cqe);
-	return ret;
-}
-
 static void transfer(enum engine engine, bool write, const struct buffers *at,
 		     unsigned int blocks)
 {
@@ -104,9 +58,14 @@ static void transfer(enum engine engine, bool write, const struct buffers *at,
 		.cdw11 = opt.start >> 32,
 		.cdw12 = blocks - 1,
 	};
-	int ret = engine == ENGINE_IOCTL ? submit_ioctl(&cmd) :
-					   submit_ring(&cmd);
+	int ret;
 
+	if (engine == ENGINE_IOCTL) {
+		ret = pass_ioctl64(fd, NVME_IOCTL_IO64_CMD, &cmd);
+	} else {
+		pass_sqe(&ring, fd, NVME_URING_CMD_IO, &cmd);
+		ret = pass_wait(&ring);
+	}
 	if (ret)
 		errx(1, "%s %s of %u blocks: %d%s%s", engine_names[engine],
 		     write ? "write" : "read", blocks, ret, ret < 0 ? " " : "",
@@ -251,21 +210,13 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	int ret;
-
 	parse(argc, argv);
 	random_state = opt.seed;
 	fd = open(opt.generic, O_RDWR);
 	if (fd < 0)
 		err(1, "%s", opt.generic);
-	ret = ioctl(fd, NVME_IOCTL_ID);
-	if (ret < 0)
-		err(1, "%s: NVME_IOCTL_ID", opt.generic);
-	nsid = ret;
-	ret = io_uring_queue_init(4, &ring,
-				  IORING_SETUP_SQE128 | IORING_SETUP_CQE32);
-	if (ret)
-		errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	nsid = pass_nsid(fd, opt.generic);
+	pass_ring_init(&ring, 4, 0);
 	host = map_memory(NULL, 4 * BUFFER);
 	p2p = map_memory(opt.p2p, 2 * BUFFER);
 	written = map_memory(NULL, BUFFER);

@@ -23,13 +23,7 @@
 
 #define MOST (1UL << 20)
 
-enum status {
-	VERIFIED = 0,
-	NOT_TRIED = 1,
-	REFUSED = 3,
-	WRONG = 4,
-	FAILED = 5
-};
+enum status { VERIFIED = 0, NOT_TRIED = 1, REFUSED = 3, WRONG = 4, FAILED = 5 };
 
 static const char *memory;
 static unsigned char *p2p, *expected, *seen;
@@ -71,8 +65,9 @@ static enum status compare(size_t length)
 {
 	for (size_t i = 0; i < length; i++)
 		if (seen[i] != expected[i])
-			return say(WRONG, "byte %zu of %zu is %#x, expected %#x",
-				   i, length, seen[i], expected[i]);
+			return say(WRONG,
+				   "byte %zu of %zu is %#x, expected %#x", i,
+				   length, seen[i], expected[i]);
 	return VERIFIED;
 }
 
@@ -82,7 +77,9 @@ static enum status fill_p2p(const unsigned char *data, size_t length)
 	copy_words(p2p, data, length);
 	copy_words(seen, p2p, length);
 	if (memcmp(seen, data, length))
-		return say(FAILED, "P2P memory does not hold what the CPU writes there");
+		return say(
+			FAILED,
+			"P2P memory does not hold what the CPU writes there");
 	return VERIFIED;
 }
 
@@ -127,7 +124,7 @@ static enum status write_random(int fd, size_t length, off_t offset)
 		err(NOT_TRIED, "getrandom");
 	fill_random(expected, length);
 	status = fill_p2p(expected, length) ?:
-		 judge(pwrite(fd, p2p, length, offset), length);
+			 judge(pwrite(fd, p2p, length, offset), length);
 	if (status)
 		return status;
 	if (pread(fd, seen, length, offset) != (ssize_t)length)
@@ -201,8 +198,8 @@ static enum status verify_range(char *range, const char *saved)
 		err(NOT_TRIED, "%s, which nobody may have in use", range);
 	if (ioctl(fd, BLKSSZGET, &lba_size) || ioctl(fd, BLKGETSIZE64, &size))
 		err(NOT_TRIED, "%s", range);
-	if (!length || length > MOST || offset % lba_size || length % lba_size ||
-	    length > size || offset > size - length)
+	if (!length || length > MOST || offset % lba_size ||
+	    length % lba_size || length > size || offset > size - length)
 		errx(NOT_TRIED,
 		     "the range must be blocks of %d bytes within %s, at most %lu bytes",
 		     lba_size, range, MOST);
@@ -214,8 +211,7 @@ static enum status verify_range(char *range, const char *saved)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	status = write_random(fd, length, offset);
 	if (pwrite(fd, expected + MOST, length, offset) != (ssize_t)length ||
-	    fsync(fd) ||
-	    pread(fd, seen, length, offset) != (ssize_t)length ||
+	    fsync(fd) || pread(fd, seen, length, offset) != (ssize_t)length ||
 	    memcmp(seen, expected + MOST, length))
 		errx(NOT_TRIED,
 		     "what was at %lu of %s could NOT be put back; it is in %s",
