@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One verified I/O between a drive and P2P memory, for scripts/doctor: what an address that goes
+ * nowhere does may succeed, so the data is compared with what host memory sees.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "data.h"
+
+#define MOST (1UL << 20)
+
+enum status { VERIFIED = 0, NOT_TRIED = 1, REFUSED = 3, WRONG = 4, FAILED = 5 };
+
+static const char *memory;
+static unsigned char *p2p, *expected, *seen;
+
+static enum status say(enum status status, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	putchar('\n');
+	fflush(stdout);
+	return status;
+}
+
+static enum status judge(ssize_t result, size_t length)
+{
+	if (result == (ssize_t)length)
+		return VERIFIED;
+	if (result < 0)
+		return say(errno == EREMOTEIO ? REFUSED : FAILED, "%s",
+			   strerror(errno));
+	return say(FAILED, "%zd of %zu bytes", result, length);
+}
+
+static void host_read(int fd, unsigned char *data, size_t length, off_t offset)
+{
+	ssize_t result = pread(fd, data, length, offset);
+
+	if (result < 0)
+		err(NOT_TRIED, "reading into host memory");
+	if (result != (ssize_t)length)
+		errx(NOT_TRIED, "reading into host memory: %zd of %zu bytes",
+		     result, length);
+}
+
+static enum status compare(size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (seen[i] != expected[i])
+			return say(WRONG,
+				   "byte %zu of %zu is %#x, expected %#x", i,
+				   length, seen[i], expected[i]);
+	return VERIFIED;
+}
+
+/* Memory that does not hold what is put there is no fault of the I/O. */
+static enum status fill_p2p(const unsigned char *data, size_t length)
+{
+	copy_words(p2p, data, length);
+	copy_words(seen, p2p, length);
+	if (memcmp(seen, data, length))
+		return say(
+			FAILED,
+			"P2P memory does not hold what the CPU writes there");
+	return VERIFIED;
+}
+
+static enum status verify_read(const char *device)
+{
+	int fd = open(device, O_RDONLY | O_DIRECT);
+	enum status status = VERIFIED;
+	size_t length = PAGE;
+
+	if (fd < 0)
+		err(NOT_TRIED, "%s", device);
+	p2p = map_memory(memory, length);
+	/* Somebody may write there meanwhile. */
+	for (int tries = 0; tries < 5; tries++) {
+		host_read(fd, expected, length, 0);
+		for (size_t i = 0; i < length; i++)
+			expected[length + i] = ~expected[i];
+		status = fill_p2p(expected + length, length);
+		if (status)
+			return status;
+		status = judge(pread(fd, p2p, length, 0), length);
+		if (status)
+			return status;
+		host_read(fd, expected + length, length, 0);
+		if (memcmp(expected, expected + length, length))
+			continue;
+		copy_words(seen, p2p, length);
+		return compare(length) ?:
+			       say(VERIFIED, "%zu bytes as through host memory",
+				   length);
+	}
+	errx(NOT_TRIED, "the first %zu bytes of %s change all the time", length,
+	     device);
+}
+
+/* Write new data out of P2P memory, and read it back through host memory. */
+static enum status write_random(int fd, size_t length, off_t offset)
+{
+	enum status status;
+
+	if (getrandom(&random_state, sizeof(random_state), 0) < 0)
+		err(NOT_TRIED, "getrandom");
+	fill_random(expected, length);
+	status = fill_p2p(expected, length) ?:
+			 judge(pwrite(fd, p2p, length, offset), length);
+	if (status)
+		return status;
+	if (pread(fd, seen, length, offset) != (ssize_t)length)
+		return say(FAILED, "what was written cannot be read");
+	return compare(length) ?:
+		       say(VERIFIED, "%zu bytes read back through host memory",
+			   length);
+}
+
+static enum status verify_file(const char *path)
+{
+	enum status status;
+	int fd;
+
+	p2p = map_memory(memory, PAGE);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_DIRECT, 0600);
+	if (fd < 0)
+		err(NOT_TRIED, "%s, which has to be a new file", path);
+	/* a block that is there, so that no byte comes from a hole */
+	memset(seen, 0, PAGE);
+	if (pwrite(fd, seen, PAGE, 0) != PAGE || fsync(fd)) {
+		unlink(path);
+		err(NOT_TRIED, "%s", path);
+	}
+	status = write_random(fd, PAGE, 0);
+	close(fd);
+	if (unlink(path))
+		warn("%s", path);
+	return status;
+}
+
+static void save(const char *path, const unsigned char *data, size_t length)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+
+	if (fd < 0 || write(fd, data, length) != (ssize_t)length || fsync(fd))
+		err(NOT_TRIED, "saving what was there to %s", path);
+	close(fd);
+}
+
+/* The number behind the last colon, which is cut off. */
+static uint64_t last_number(char *range)
+{
+	char *colon = strrchr(range, ':'), *end;
+	uint64_t number;
+
+	if (!colon)
+		errx(NOT_TRIED, "--range wants DEV:OFFSET:LENGTH");
+	*colon = 0;
+	errno = 0;
+	number = strtoull(colon + 1, &end, 10);
+	if (errno || end == colon + 1 || *end)
+		errx(NOT_TRIED, "--range wants numbers of bytes");
+	return number;
+}
+
+static enum status verify_range(char *range, const char *saved)
+{
+	uint64_t offset, length, size;
+	enum status status;
+	sigset_t all;
+	int lba_size, fd;
+
+	length = last_number(range);
+	offset = last_number(range);
+	if (!saved)
+		errx(NOT_TRIED, "--range wants --save");
+	/* refused while it is mounted, or md or dm hold it */
+	fd = open(range, O_RDWR | O_DIRECT | O_EXCL);
+	if (fd < 0)
+		err(NOT_TRIED, "%s, which nobody may have in use", range);
+	if (ioctl(fd, BLKSSZGET, &lba_size) || ioctl(fd, BLKGETSIZE64, &size))
+		err(NOT_TRIED, "%s", range);
+	if (!length || length > MOST || offset % lba_size ||
+	    length % lba_size || length > size || offset > size - length)
+		errx(NOT_TRIED,
+		     "the range must be blocks of %d bytes within %s, at most %lu bytes",
+		     lba_size, range, MOST);
+
+	p2p = map_memory(memory, (length + PAGE - 1) & ~(PAGE - 1));
+	host_read(fd, expected + MOST, length, offset);
+	save(saved, expected + MOST, length);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	status = write_random(fd, length, offset);
+	if (pwrite(fd, expected + MOST, length, offset) != (ssize_t)length ||
+	    fsync(fd) || pread(fd, seen, length, offset) != (ssize_t)length ||
+	    memcmp(seen, expected + MOST, length))
+		errx(NOT_TRIED,
+		     "what was at %lu of %s could NOT be put back; it is in %s",
+		     offset, range, saved);
+	unlink(saved);
+	return status;
+}
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"Usage: p2p_verify --p2p PATH (--device DEV | --file FILE | --range DEV:OFFSET:LENGTH --save PATH)\n\n"
+		"  --p2p PATH     p2pmem/allocate of the provider\n"
+		"  --device DEV   read the first 4096 bytes of this block device, compare\n"
+		"  --file FILE    write 4096 bytes to this new file, compare, remove it\n"
+		"  --range DEV:OFFSET:LENGTH\n"
+		"                 write over these bytes of a block device, compare, put back what was there\n"
+		"  --save PATH    where that is kept meanwhile, a new file\n\n"
+		"Exit status: 0 verified, 1 not tried, 3 refused (EREMOTEIO), 4 wrong data, 5 failed.\n");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "p2p", required_argument, NULL, 'p' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "file", required_argument, NULL, 'f' },
+		{ "range", required_argument, NULL, 'r' },
+		{ "save", required_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	char *device = NULL, *file = NULL, *range = NULL, *saved = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 'p':
+			memory = optarg;
+			break;
+		case 'd':
+			device = optarg;
+			break;
+		case 'f':
+			file = optarg;
+			break;
+		case 'r':
+			range = optarg;
+			break;
+		case 's':
+			saved = optarg;
+			break;
+		default:
+			usage(c == 'h' ? stdout : stderr);
+			return c == 'h' ? 0 : NOT_TRIED;
+		}
+	}
+	if (optind != argc || !memory || !device + !file + !range != 2) {
+		usage(stderr);
+		return NOT_TRIED;
+	}
+	expected = aligned_alloc(PAGE, 2 * MOST);
+	seen = aligned_alloc(PAGE, MOST);
+	if (!expected || !seen)
+		err(NOT_TRIED, "memory");
+	if (device)
+		return verify_read(device);
+	return file ? verify_file(file) : verify_range(range, saved);
+}
