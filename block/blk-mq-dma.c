@@ -485,6 +485,22 @@ static __always_inline bool blk_dma_is_mixed(struct request *req,
 	return req->bio->bi_opf & REQ_MIXED_CLASS;
 }
 
+/* Whether the client has, or can have, all of the memory in its window. */
+static bool blk_dma_use_window(struct blk_dma_client *client,
+			       struct request *req, struct blk_dma_iter *iter)
+{
+	struct p2pdma_provider *mem = iter->p2pdma.mem;
+	struct phys_vec vec;
+
+	/* the pages are pinned, as p2pdma_window_map() asks for, until @req ends */
+	blk_rq_map_iter_init(req, &iter->iter, iter->iter.is_integrity);
+	while (blk_map_iter_next_bvec(&iter->iter, &vec))
+		if (!p2pdma_window_map(client->windows, mem, vec.paddr, vec.len,
+				       &iter->offset))
+			return false;
+	return true;
+}
+
 /* P2P memory not known to be reached by bus address, or memory of several classes. */
 static noinline bool blk_dma_start_p2p_slow(struct blk_dma_client *client,
 					    struct request *req,
@@ -509,8 +525,12 @@ static noinline bool blk_dma_start_p2p_slow(struct blk_dma_client *client,
 		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
 		break;
 	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+		if (client->windows) {
+			linear = blk_dma_use_window(client, req, iter);
+			break;
+		}
 		/* not RAM: no cache to maintain, no copy to make */
-		linear = page->pgmap->range.end <=
+		linear = page_pgmap(page)->range.end <=
 			 dma_linear_last(client->dev, DMA_ATTR_MMIO,
 					 &iter->offset);
 		break;
@@ -519,6 +539,25 @@ static noinline bool blk_dma_start_p2p_slow(struct blk_dma_client *client,
 	}
 	return blk_dma_start_class(client, req, state, iter, batch, bv, bi,
 				   is_integrity, linear);
+}
+
+/* Data that may be one vector in the client's window. */
+static noinline bool blk_dma_start_window(struct blk_dma_client *client,
+					  struct request *req,
+					  struct dma_iova_state *state,
+					  struct blk_dma_iter *iter,
+					  struct dma_iova_batch *batch)
+{
+	const struct bvec_iter *bi;
+	const struct bio_vec *bv = blk_dma_first_vec(req, &bi, false);
+	phys_addr_t phys = bvec_phys(bv) + bi->bi_bvec_done;
+
+	if (!blk_dma_only_range(req, iter, bv, bi, false) ||
+	    !p2pdma_window_find(client->windows, iter->p2pdma.mem, phys,
+				iter->len, &iter->offset))
+		return blk_dma_start_p2p_slow(client, req, state, iter, batch);
+	iter->addr = phys + iter->offset;
+	return true;
 }
 
 static __always_inline bool blk_dma_host_is_linear(struct blk_dma_client *client)
@@ -566,9 +605,14 @@ blk_dma_start(struct blk_dma_client *client, struct request *req,
 	} else {
 		if (pci_p2pdma_known_state(&iter->p2pdma, client->dev,
 					   bv->bv_page) !=
-		    PCI_P2PDMA_MAP_BUS_ADDR)
+		    PCI_P2PDMA_MAP_BUS_ADDR) {
+			if (!is_integrity && client->windows &&
+			    iter->p2pdma.map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE)
+				return blk_dma_start_window(client, req, state,
+							    iter, batch);
 			return blk_dma_start_p2p_slow(client, req, state, iter,
 						      batch);
+		}
 		iter->offset = pci_p2pdma_bus_addr_map(iter->p2pdma.mem, 0);
 	}
 	return blk_dma_start_class(client, req, state, iter, batch, bv, bi,
@@ -650,6 +694,7 @@ static void blk_dma_client_ask(struct blk_dma_client *client,
 	if (use_dma_iommu(dev))
 		client->iova_mask = dma_get_merge_boundary(dev);
 	client->slots.nr = 0;
+	client->windows = NULL;
 }
 
 /**
@@ -669,6 +714,21 @@ void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
 EXPORT_SYMBOL_GPL(blk_dma_client_init);
 
 /**
+ * blk_dma_client_use_windows - keep pages of peers mapped behind an IOMMU
+ * @client: after blk_dma_client_init(), with no request mapped
+ * @use: in which domains; see Documentation/core-api/dma-iova.rst for what it
+ *	means for isolation
+ *
+ * Context: may sleep.
+ */
+void blk_dma_client_use_windows(struct blk_dma_client *client,
+				enum p2pdma_window_use use)
+{
+	client->windows = p2pdma_window_client_get(client->dev, use);
+}
+EXPORT_SYMBOL_GPL(blk_dma_client_use_windows);
+
+/**
  * blk_dma_client_exit - undo blk_dma_client_init()
  * @client: has no request mapped
  *
@@ -676,6 +736,7 @@ EXPORT_SYMBOL_GPL(blk_dma_client_init);
  */
 void blk_dma_client_exit(struct blk_dma_client *client)
 {
+	p2pdma_window_client_put(client->windows);
 	dma_iova_free_slots(client->dev, &client->slots);
 }
 EXPORT_SYMBOL_GPL(blk_dma_client_exit);

@@ -10,6 +10,7 @@
 #include <linux/blk-mq.h>
 #include <linux/dma-iova-batch.h>
 #include <linux/dma-mapping.h>
+#include <linux/p2pdma-window.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/tracepoint-defs.h>
 
@@ -46,7 +47,8 @@ struct blk_map_iter {
 
 /**
  * enum blk_dma_mode - how memory is mapped, and so what unmapping takes
- * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap
+ * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap. The
+ *	memory is reached directly, by bus address, or in a window
  * @BLK_DMA_IOVA: one range of IOVAs
  * @BLK_DMA_SEGMENTS: each range by itself
  */
@@ -64,6 +66,7 @@ enum blk_dma_mode {
  *	holds; 0 if each mapping has to be made
  * @iova_mask: bytes of the IOMMU's granule, minus 1; 0 if there are no IOVAs
  * @slots: IOVAs kept for each tag; owned
+ * @windows: keeps pages of peers mapped; NULL if it does not
  *
  * Owned by the driver, from blk_dma_client_init() to blk_dma_client_exit().
  */
@@ -73,6 +76,7 @@ struct blk_dma_client {
 	phys_addr_t linear_last;
 	unsigned long iova_mask;
 	struct dma_iova_slots slots;
+	struct p2pdma_window_client *windows;
 };
 
 /**
@@ -121,6 +125,8 @@ struct blk_dma_iter {
 
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
 			 unsigned int nr_slots);
+void blk_dma_client_use_windows(struct blk_dma_client *client,
+				enum p2pdma_window_use use);
 void blk_dma_client_exit(struct blk_dma_client *client);
 bool __blk_dma_map_data(struct blk_dma_client *client, struct request *req,
 			struct dma_iova_state *state, struct blk_dma_iter *iter,

@@ -21,14 +21,13 @@
 /* The class of @page: its provider's pagemap, or NULL for host memory. */
 static inline struct dev_pagemap *page_class(const struct page *page)
 {
-	return unlikely(is_pci_p2pdma_page(page)) ? page->pgmap : NULL;
+	return unlikely(is_pci_p2pdma_page(page)) ? page_pgmap(page) : NULL;
 }
 
 static inline bool page_is_of_class(const struct page *page,
 				    const struct dev_pagemap *class)
 {
-	return likely(!is_pci_p2pdma_page(page)) ? !class :
-						   page->pgmap == class;
+	return page_class(page) == class;
 }
 
 /* The class of @bio, which is not mixed; NULL also if it has no data. */

@@ -14,6 +14,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/iommu-dma.h>
 #include <linux/iova.h>
+#include <trace/events/iommu.h>
 
 #include "dma-iommu.h"
 
@@ -79,23 +80,25 @@ static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 
 /*
  * IOVAs that are unmapped as one: transfers of neighbouring slots often end
- * together. What is left between two runs may be mapped for others.
+ * together. What is left between two runs may be mapped for others. A run is in
+ * one block; it is all in slots or not at all, as these have no neighbours there.
  */
-static bool dma_iova_batch_extend_run(struct dma_iova_batch *batch,
-				      unsigned long start, unsigned long end)
+static __always_inline bool
+dma_iova_batch_extend_run(struct dma_iova_batch *batch, unsigned long start,
+			  unsigned long end)
 {
 	unsigned int i = batch->nr_runs;
 	struct iommu_iotlb_range *run;
 
 	while (i--) {
 		run = &batch->runs[i];
-		if (run->end + 1 == start &&
-		    dma_iova_same_block(run, start, end)) {
+		if (!dma_iova_same_block(run, start, end))
+			continue;
+		if (run->end + 1 == start) {
 			run->end = end;
 			return true;
 		}
-		if (end + 1 == run->start &&
-		    dma_iova_same_block(run, start, end)) {
+		if (end + 1 == run->start) {
 			run->start = start;
 			return true;
 		}
@@ -109,6 +112,29 @@ static bool dma_iova_batch_takes(struct dma_iova_batch *batch,
 {
 	return batch->domain == domain &&
 	       batch->nr_ranges < DMA_IOVA_BATCH_RANGES;
+}
+
+static noinline int dma_iova_batch_sync_slow(struct dma_iova_batch *batch,
+					     struct device *dev,
+					     struct dma_iova_state *state,
+					     size_t size)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	size_t mask;
+
+	if (dma_iova_map_sync_is_idle(domain))
+		return 0;
+	if (!domain->ops->iotlb_sync_map_ranges)
+		return dma_iova_sync(dev, state, 0, size);
+
+	if (unlikely(!dma_iova_batch_takes(batch, domain))) {
+		batch->error = dma_iova_batch_sync(batch);
+		batch->domain = domain;
+	}
+	mask = iova_mask(&domain->iova_cookie->iovad);
+	dma_iova_batch_add(batch, state->addr & ~mask,
+			   (state->addr + size - 1) | mask);
+	return 0;
 }
 
 /**
@@ -128,22 +154,10 @@ static bool dma_iova_batch_takes(struct dma_iova_batch *batch,
 int dma_iova_batch_sync_later(struct dma_iova_batch *batch, struct device *dev,
 			      struct dma_iova_state *state, size_t size)
 {
-	struct iommu_domain *domain = iommu_get_dma_domain(dev);
-	size_t mask;
-
-	if (domain->sync_map_idle || !domain->ops->iotlb_sync_map)
+	if ((state->__size & DMA_IOVA_IN_SLOT) &&
+	    dma_iova_map_sync_is_idle(state->__slots->domain))
 		return 0;
-	if (!domain->ops->iotlb_sync_map_ranges)
-		return dma_iova_sync(dev, state, 0, size);
-
-	if (unlikely(!dma_iova_batch_takes(batch, domain))) {
-		batch->error = dma_iova_batch_sync(batch);
-		batch->domain = domain;
-	}
-	mask = iova_mask(&domain->iova_cookie->iovad);
-	dma_iova_batch_add(batch, state->addr & ~mask,
-			   (state->addr + size - 1) | mask);
-	return 0;
+	return dma_iova_batch_sync_slow(batch, dev, state, size);
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_sync_later);
 
@@ -185,15 +199,29 @@ static void dma_iova_batch_sync_ranges(struct dma_iova_batch *batch)
 	batch->nr_ranges = 0;
 }
 
+/* A page table that is kept must not be emptied by other means: that frees it. */
+static void dma_iova_batch_unmap_run(struct dma_iova_batch *batch, void *table,
+				     unsigned long start, size_t size)
+{
+	struct iommu_domain *domain = batch->domain;
+
+	if (!table) {
+		WARN_ON(iommu_unmap_fast(domain, start, size,
+					 &batch->gather) != size);
+		return;
+	}
+	domain->ops->unmap_in_table(domain, table, start, size);
+	trace_unmap(start, size, size);
+}
+
 static void dma_iova_batch_unmap_runs(struct dma_iova_batch *batch)
 {
 	struct iommu_iotlb_range *run = batch->runs;
-	size_t size;
+	void **table = batch->tables;
 
 	for (; batch->nr_runs; batch->nr_runs--, run++) {
-		size = run->end - run->start + 1;
-		WARN_ON(iommu_unmap_fast(batch->domain, run->start, size,
-					 &batch->gather) != size);
+		dma_iova_batch_unmap_run(batch, *table++, run->start,
+					 run->end - run->start + 1);
 		if (batch->queued)
 			continue;
 		dma_iova_batch_add(batch, run->start, run->end);
@@ -220,6 +248,60 @@ static noinline bool dma_iova_batch_start_unlink(struct dma_iova_batch *batch,
 	return true;
 }
 
+/* @batch is of the domain of @state. False if there is no room for a run. */
+static __always_inline bool dma_iova_batch_add_run(struct dma_iova_batch *batch,
+						   struct iommu_domain *domain,
+						   struct dma_iova_state *state,
+						   size_t mapped_len)
+{
+	size_t mask = iova_mask(&domain->iova_cookie->iovad);
+	unsigned long start = state->addr & ~mask;
+	unsigned long end = (state->addr + mapped_len - 1) | mask;
+	unsigned int nr = batch->nr_runs;
+
+	if (dma_iova_batch_extend_run(batch, start, end))
+		return true;
+	if (unlikely(nr == DMA_IOVA_BATCH_RUNS))
+		return false;
+	batch->runs[nr].start = start;
+	batch->runs[nr].end = end;
+	batch->tables[nr] = NULL;
+	if (state->__size & DMA_IOVA_IN_TABLE)
+		batch->tables[nr] = READ_ONCE(*dma_iova_table(state->__slots,
+							      start));
+	batch->nr_runs++;
+	return true;
+}
+
+static noinline void
+dma_iova_batch_unlink_slow(struct dma_iova_batch *batch, struct device *dev,
+			   struct dma_iova_state *state, size_t mapped_len,
+			   enum dma_data_direction dir, unsigned long attrs)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	u64 flags = state->__size;
+
+	/* A flush queue takes the IOVAs with it; bounce buffers cannot wait */
+	if (unlikely(!mapped_len || (flags & DMA_IOVA_USE_SWIOTLB)) ||
+	    (unlikely(batch->domain != domain) &&
+	     !dma_iova_batch_start_unlink(batch, domain)) ||
+	    batch->queued != !!(flags & DMA_IOVA_QUEUED)) {
+		dma_iova_destroy(dev, state, mapped_len, dir, attrs);
+		return;
+	}
+
+	dma_iova_to_cpu(dev, domain, state->addr, mapped_len, dir, attrs);
+	if (!dma_iova_batch_add_run(batch, domain, state, mapped_len)) {
+		dma_iova_batch_unmap_runs(batch);
+		dma_iova_batch_add_run(batch, domain, state, mapped_len);
+	}
+	/* a slot has nothing to free */
+	if (flags & DMA_IOVA_IN_SLOT)
+		state->__size = 0;
+	else
+		state->__size = flags | DMA_IOVA_UNLINKED;
+}
+
 /**
  * dma_iova_batch_unlink - leave unmapping of a range and the sync to a batch
  * @batch: the batch, for unmapping
@@ -239,35 +321,19 @@ void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 			   struct dma_iova_state *state, size_t mapped_len,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
-	struct iommu_domain *domain = iommu_get_dma_domain(dev);
-	size_t mask = iova_mask(&domain->iova_cookie->iovad);
-	unsigned long start = state->addr & ~mask;
-	unsigned long end = (state->addr + mapped_len - 1) | mask;
 	u64 flags = state->__size;
 
-	/* A flush queue takes the IOVAs with it; bounce buffers cannot wait */
-	if (unlikely(!mapped_len || (flags & DMA_IOVA_USE_SWIOTLB)) ||
-	    (unlikely(batch->domain != domain) &&
-	     !dma_iova_batch_start_unlink(batch, domain)) ||
-	    batch->queued != !!(flags & DMA_IOVA_QUEUED)) {
-		dma_iova_destroy(dev, state, mapped_len, dir, attrs);
+	/* A page table is kept for devices only that need nothing for the CPU */
+	if (likely((flags & DMA_IOVA_IN_TABLE) &&
+		   !(flags & DMA_IOVA_USE_SWIOTLB) && mapped_len &&
+		   batch->domain == state->__slots->domain &&
+		   batch->queued == !!(flags & DMA_IOVA_QUEUED) &&
+		   dma_iova_batch_add_run(batch, batch->domain, state,
+					  mapped_len))) {
+		state->__size = 0;
 		return;
 	}
-
-	dma_iova_to_cpu(dev, domain, state->addr, mapped_len, dir, attrs);
-	if (!dma_iova_batch_extend_run(batch, start, end)) {
-		if (unlikely(batch->nr_runs == DMA_IOVA_BATCH_RUNS))
-			dma_iova_batch_unmap_runs(batch);
-		batch->runs[batch->nr_runs++] = (struct iommu_iotlb_range){
-			.start = start,
-			.end = end,
-		};
-	}
-	/* a slot has nothing to free */
-	if (flags & DMA_IOVA_IN_SLOT)
-		state->__size = 0;
-	else
-		state->__size = flags | DMA_IOVA_UNLINKED;
+	dma_iova_batch_unlink_slow(batch, dev, state, mapped_len, dir, attrs);
 }
 EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
 

@@ -31,6 +31,7 @@ struct dma_iova_batch {
 	struct iommu_iotlb_gather gather; /* page tables to free; unmapping */
 	struct iommu_iotlb_range ranges[DMA_IOVA_BATCH_RANGES];
 	struct iommu_iotlb_range runs[DMA_IOVA_BATCH_RUNS]; /* still mapped */
+	void *tables[DMA_IOVA_BATCH_RUNS]; /* of each run; NULL if not kept */
 };
 
 /**

@@ -16,6 +16,7 @@
 #include <linux/pfn.h>
 #include <linux/sizes.h>
 #include <linux/swiotlb.h>
+#include <trace/events/iommu.h>
 
 #include "dma-iommu.h"
 
@@ -97,15 +98,6 @@ void dma_iova_free(struct device *dev, struct dma_iova_state *state)
 }
 EXPORT_SYMBOL_GPL(dma_iova_free);
 
-/* What one page table maps, so that no more of them are used than need be */
-#define DMA_IOVA_SLOTS_ALIGN SZ_2M
-
-/*
- * What the slots of a domain take at most of the IOVAs below 4 GiB. Large slots
- * leave half of that to small ones, so that every queue has some.
- */
-#define DMA_IOVA_LOW_SLOTS SZ_1G
-
 static u64 dma_iova_slots_limit(struct device *dev, struct iommu_domain *domain)
 {
 	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
@@ -125,12 +117,12 @@ static bool dma_iova_is_low(u64 addr)
 }
 
 /*
- * Allocate @size bytes for slots: below 4 GiB if @dev must stay there, and as
- * long as all slots there take no more than @most bytes; otherwise above.
+ * Allocate @size bytes for slots or a window: below 4 GiB if @dev must stay there,
+ * and as long as all of them there take no more than @most bytes; otherwise above.
  */
-static struct iova *dma_iova_alloc_slots_range(struct device *dev,
-					       struct iommu_domain *domain,
-					       u64 size, u64 most)
+struct iova *dma_iova_alloc_slots_range(struct device *dev,
+					struct iommu_domain *domain, u64 size,
+					u64 most)
 {
 	struct iommu_dma_cookie *cookie = domain->iova_cookie;
 	struct iova_domain *iovad = &cookie->iovad;
@@ -138,7 +130,7 @@ static struct iova *dma_iova_alloc_slots_range(struct device *dev,
 	bool low = dma_iova_is_low(limit);
 	struct iova *iova = NULL;
 
-	size += DMA_IOVA_SLOTS_ALIGN;
+	size += DMA_IOVA_TABLE_SIZE;
 	if (!low || atomic64_add_return(size, &cookie->low_slots) <= most)
 		iova = alloc_iova(iovad, size >> iova_shift(iovad),
 				  limit >> iova_shift(iovad), false);
@@ -152,8 +144,8 @@ static struct iova *dma_iova_alloc_slots_range(struct device *dev,
 	return NULL;
 }
 
-static void dma_iova_free_slots_range(struct iommu_dma_cookie *cookie,
-				      struct iova *iova)
+void dma_iova_free_slots_range(struct iommu_dma_cookie *cookie,
+			       struct iova *iova)
 {
 	struct iova_domain *iovad = &cookie->iovad;
 
@@ -161,6 +153,35 @@ static void dma_iova_free_slots_range(struct iommu_dma_cookie *cookie,
 		atomic64_sub((u64)iova_size(iova) << iova_shift(iovad),
 			     &cookie->low_slots);
 	__free_iova(iovad, iova);
+}
+
+static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
+			     unsigned long attrs)
+{
+	if (attrs & DMA_ATTR_MMIO)
+		return dma_info_to_prot(dir, false, attrs) | IOMMU_MMIO;
+	return dma_info_to_prot(dir, dev_is_dma_coherent(dev), attrs);
+}
+
+/*
+ * Make room to keep the page tables of @size bytes of slots, if the driver of the
+ * IOMMU lets that be. What uses these is neither bounced nor flushed from the
+ * CPU's caches.
+ */
+static void dma_iova_alloc_tables(struct device *dev,
+				  struct dma_iova_slots *slots, u64 size)
+{
+	enum dma_data_direction dir;
+
+	if (!slots->domain->ops->keep_table || !dev_is_dma_coherent(dev))
+		return;
+	for (dir = DMA_BIDIRECTIONAL; dir < DMA_NONE; dir++) {
+		slots->prot[0][dir] = dma_iova_map_prot(dev, dir, 0);
+		slots->prot[1][dir] = dma_iova_map_prot(dev, dir,
+							DMA_ATTR_MMIO);
+	}
+	slots->tables = kvcalloc(DIV_ROUND_UP(size, DMA_IOVA_TABLE_SIZE),
+				 sizeof(*slots->tables), GFP_KERNEL);
 }
 
 static bool dma_iova_alloc_slots_iova(struct device *dev,
@@ -188,9 +209,10 @@ static bool dma_iova_alloc_slots_iova(struct device *dev,
 	if (!iova)
 		return false;
 
-	slots->small = ALIGN(iova_dma_addr(iovad, iova), DMA_IOVA_SLOTS_ALIGN);
+	slots->small = ALIGN(iova_dma_addr(iovad, iova), DMA_IOVA_TABLE_SIZE);
 	if (large)
 		slots->large = slots->small + small;
+	dma_iova_alloc_tables(dev, slots, small + large);
 	slots->nr = nr;
 	return true;
 }
@@ -227,6 +249,7 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 	    domain->iova_cookie->iovad.granule > DMA_IOVA_SLOT_SIZE)
 		return;
 
+	slots->domain = domain;
 	if (READ_ONCE(domain->iova_cookie->fq_domain)) {
 		slots->turns = kvcalloc(nr, sizeof(*slots->turns), GFP_KERNEL);
 		if (!slots->turns)
@@ -254,7 +277,7 @@ void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
 
 	if (!slots->nr)
 		return;
-	cookie = iommu_get_dma_domain(dev)->iova_cookie;
+	cookie = slots->domain->iova_cookie;
 	iovad = &cookie->iovad;
 	if (slots->turns)
 		fq_flush_iotlb(cookie);
@@ -262,6 +285,7 @@ void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
 				  find_iova(iovad,
 					    iova_pfn(iovad, slots->small)));
 	kvfree(slots->turns);
+	kvfree(slots->tables);
 	*slots = (struct dma_iova_slots){};
 }
 EXPORT_SYMBOL_GPL(dma_iova_free_slots);
@@ -333,6 +357,66 @@ static bool dma_iova_take_turn(struct iommu_dma_cookie *cookie,
 	return true;
 }
 
+/* Let @state have @size bytes at @addr, with flags. */
+static __always_inline void dma_iova_use_slot(struct dma_iova_state *state,
+					      struct dma_iova_slots *slots,
+					      dma_addr_t addr, u64 size)
+{
+	state->addr = addr;
+	state->__size = size | DMA_IOVA_IN_SLOT;
+	state->__slots = slots;
+}
+
+/* The first time in a page table. Any CPU finds the same. */
+static noinline bool dma_iova_use_new_table(struct dma_iova_state *state,
+					    struct dma_iova_slots *slots,
+					    dma_addr_t addr, u64 size)
+{
+	void *table = slots->domain->ops->keep_table(slots->domain, addr,
+						     GFP_ATOMIC);
+
+	if (!table)
+		return false;
+	/* After what is in it. Pairs with READ_ONCE() in dma_iova_try_place() */
+	smp_store_release(dma_iova_table(slots, addr), table);
+	dma_iova_use_slot(state, slots, addr, size | DMA_IOVA_IN_TABLE);
+	return true;
+}
+
+/* False if there is no page table for it. */
+static __always_inline bool dma_iova_try_place(struct dma_iova_state *state,
+					       struct dma_iova_slots *slots,
+					       dma_addr_t addr, u64 size)
+{
+	if (slots->tables) {
+		if (unlikely(!READ_ONCE(*dma_iova_table(slots, addr))))
+			return dma_iova_use_new_table(state, slots, addr, size);
+		size |= DMA_IOVA_IN_TABLE;
+	}
+	dma_iova_use_slot(state, slots, addr, size);
+	return true;
+}
+
+/* dma_iova_try_slot() in a domain with a flush queue */
+static noinline bool dma_iova_try_turn(struct dma_iova_state *state,
+				       struct dma_iova_slots *slots,
+				       unsigned int index, size_t pad,
+				       size_t size)
+{
+	struct iommu_dma_cookie *cookie = slots->domain->iova_cookie;
+	struct iova_domain *iovad = &cookie->iovad;
+	u64 granule = index;
+
+	if (size + pad > iovad->granule ||
+	    !dma_iova_take_turn(cookie, slots, index))
+		return false;
+	granule += (u64)slots->turns[index].last * slots->nr;
+	return dma_iova_try_place(state, slots,
+				  slots->small + pad +
+					(granule << iova_shift(iovad)),
+				  size | DMA_IOVA_QUEUED);
+}
+
 /**
  * dma_iova_try_slot - use a slot for a transfer
  * @dev: device that will do the DMA
@@ -349,8 +433,8 @@ static bool dma_iova_take_turn(struct iommu_dma_cookie *cookie,
  *
  * Context: any.
  * Return: true if @state holds a range, as after dma_iova_try_alloc(). False, and
- * @state as it was, if there is no such slot, if it is too small, or if all of it
- * waits for a flush.
+ * @state as it was, if there is no such slot, if it is too small, if all of it
+ * waits for a flush, or if there is no memory for a page table.
  */
 bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		       struct dma_iova_slots *slots, unsigned int index,
@@ -358,41 +442,35 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 {
 	struct iommu_dma_cookie *cookie;
 	struct iova_domain *iovad;
-	u64 granule = index, flags = DMA_IOVA_IN_SLOT;
 	size_t pad, colour;
+	u64 offset;
 
 	if (!slots || index >= slots->nr)
 		return false;
 
-	cookie = iommu_get_dma_domain(dev)->iova_cookie;
+	cookie = slots->domain->iova_cookie;
 	iovad = &cookie->iovad;
 	pad = iova_offset(iovad, phys);
-	if (slots->turns) {
-		if (size + pad > iovad->granule ||
-		    !dma_iova_take_turn(cookie, slots, index))
-			return false;
-		granule += (u64)slots->turns[index].last * slots->nr;
-		flags |= DMA_IOVA_QUEUED;
-	} else if (unlikely(READ_ONCE(cookie->fq_domain))) {
+	if (slots->turns)
+		return dma_iova_try_turn(state, slots, index, pad, size);
+	if (unlikely(READ_ONCE(cookie->fq_domain)))
 		return false;
-	}
-	if (size + pad <= iovad->granule) {
-		state->__size = size | flags;
-		state->addr = slots->small + pad +
-			      (granule << iova_shift(iovad));
-		return true;
-	}
+
+	offset = (u64)index << iova_shift(iovad);
+	if (size + pad <= iovad->granule)
+		return dma_iova_try_place(state, slots,
+					  slots->small + pad + offset, size);
 	if (!slots->large || size + pad > DMA_IOVA_SLOT_SIZE)
 		return false;
 
 	/* Short transfers start in different granules, for the IOTLB's sets */
-	colour = (index << iova_shift(iovad)) & (DMA_IOVA_SLOT_SIZE - 1);
+	colour = offset & (DMA_IOVA_SLOT_SIZE - 1);
 	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
 		colour = 0;
-	state->__size = size | flags;
-	state->addr = slots->large + pad + colour +
-		      ((u64)index << DMA_IOVA_SLOT_SHIFT);
-	return true;
+	return dma_iova_try_place(state, slots,
+				  slots->large + pad + colour +
+					((u64)index << DMA_IOVA_SLOT_SHIFT),
+				  size);
 }
 EXPORT_SYMBOL_GPL(dma_iova_try_slot);
 
@@ -440,17 +518,9 @@ bool dma_iova_sync_is_idle(struct device *dev, bool unmap)
 	domain = iommu_get_dma_domain(dev);
 	if (unmap)
 		return READ_ONCE(domain->iova_cookie->fq_domain);
-	return domain->sync_map_idle || !domain->ops->iotlb_sync_map;
+	return dma_iova_map_sync_is_idle(domain);
 }
 EXPORT_SYMBOL_GPL(dma_iova_sync_is_idle);
-
-static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
-			     unsigned long attrs)
-{
-	if (attrs & DMA_ATTR_MMIO)
-		return dma_info_to_prot(dir, false, attrs) | IOMMU_MMIO;
-	return dma_info_to_prot(dir, dev_is_dma_coherent(dev), attrs);
-}
 
 /* Map whole granules around @phys at @addr. Both have the same pad. */
 static __always_inline int
@@ -547,13 +617,37 @@ static void dma_iova_unbounce(struct device *dev, phys_addr_t phys, size_t size,
 		swiotlb_tbl_unmap_single(dev, phys, size, dir, attrs);
 }
 
+/*
+ * Unmap whole granules, linked at once or in succession; @slots are set if their
+ * page table is kept. What @gather collects is not synced.
+ */
+static void dma_iova_unmap_nosync(struct iommu_domain *domain,
+				  struct dma_iova_slots *slots,
+				  dma_addr_t addr, size_t size,
+				  struct iommu_iotlb_gather *gather)
+{
+	if (!slots) {
+		WARN_ON(iommu_unmap_fast(domain, addr, size, gather) != size);
+		return;
+	}
+	domain->ops->unmap_in_table(domain,
+				    READ_ONCE(*dma_iova_table(slots, addr)),
+				    addr, size);
+	trace_unmap(addr, size, size);
+	if (!gather->queued)
+		iommu_iotlb_gather_add_range(gather, addr, size);
+}
+
 /* Unmap @size bytes at @addr and, if given, free the range of @free. */
 static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 			   dma_addr_t addr, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs,
 			   struct dma_iova_state *free)
 {
+	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	struct iommu_iotlb_gather gather __uninitialized;
+	struct dma_iova_slots *slots = NULL;
+	size_t pad = iova_offset(iovad, addr);
 
 	iommu_iotlb_gather_init(&gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */
@@ -562,7 +656,11 @@ static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 	else if (free)
 		gather.queued = READ_ONCE(domain->iova_cookie->fq_domain);
 
-	dma_iova_unmap_nosync(dev, domain, addr, size, dir, attrs, &gather);
+	if (free && (free->__size & DMA_IOVA_IN_TABLE))
+		slots = free->__slots;
+	dma_iova_to_cpu(dev, domain, addr, size, dir, attrs);
+	dma_iova_unmap_nosync(domain, slots, addr - pad,
+			      iova_align(iovad, size + pad), &gather);
 	if (!gather.queued)
 		iommu_iotlb_sync(domain, &gather);
 	else if (free->__size & DMA_IOVA_QUEUED)
@@ -658,6 +756,53 @@ unwind:
 	return ret;
 }
 
+static noinline int
+dma_iova_link_slow(struct device *dev, struct dma_iova_state *state,
+		   phys_addr_t phys, size_t offset, size_t size,
+		   enum dma_data_direction dir, unsigned long attrs)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+
+	if (iova_offset(&domain->iova_cookie->iovad, phys | size) &&
+	    unlikely(dma_iova_bounces(dev, size, dir, attrs)))
+		return dma_iova_link_bounce(dev, domain, state, phys, offset,
+					    size, dir, attrs);
+	return dma_iova_map(dev, domain, state->addr + offset, phys, size, dir,
+			    attrs);
+}
+
+/*
+ * Whether linking is to store entries into a page table that is kept, and no
+ * more: whole granules do not bounce.
+ */
+static __always_inline bool dma_iova_can_store(struct dma_iova_state *state,
+					       dma_addr_t addr,
+					       phys_addr_t phys, size_t size,
+					       unsigned long attrs)
+{
+	struct iommu_domain *domain;
+
+	if (!(state->__size & DMA_IOVA_IN_TABLE) || trace_map_enabled() ||
+	    (attrs & DMA_ATTR_PRIVILEGED))
+		return false;
+	domain = state->__slots->domain;
+	return !iova_offset(&domain->iova_cookie->iovad, addr | phys | size);
+}
+
+static __always_inline int dma_iova_store(struct dma_iova_slots *slots,
+					  dma_addr_t addr, phys_addr_t phys,
+					  size_t size,
+					  enum dma_data_direction dir,
+					  unsigned long attrs)
+{
+	struct iommu_domain *domain = slots->domain;
+	void *table = READ_ONCE(*dma_iova_table(slots, addr));
+
+	return domain->ops->map_in_table(domain, table, addr, phys, size,
+					 slots->prot[!!(attrs & DMA_ATTR_MMIO)]
+						    [dir]);
+}
+
 /**
  * dma_iova_link - map memory into part of an IOVA range
  * @dev: device the range was allocated for
@@ -684,8 +829,8 @@ int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		  phys_addr_t phys, size_t offset, size_t size,
 		  enum dma_data_direction dir, unsigned long attrs)
 {
-	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	size_t total = dma_iova_size(state);
+	dma_addr_t addr = state->addr + offset;
 
 	if (unlikely(!size || size > total || offset > total - size))
 		return -EINVAL;
@@ -695,12 +840,10 @@ int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		kmsan_handle_dma(pfn_to_page(PHYS_PFN(phys)),
 				 offset_in_page(phys), size, dir);
 
-	if (iova_offset(&domain->iova_cookie->iovad, phys | size) &&
-	    unlikely(dma_iova_bounces(dev, size, dir, attrs)))
-		return dma_iova_link_bounce(dev, domain, state, phys, offset,
-					    size, dir, attrs);
-	return dma_iova_map(dev, domain, state->addr + offset, phys, size, dir,
-			    attrs);
+	if (likely(dma_iova_can_store(state, addr, phys, size, attrs)))
+		return dma_iova_store(state->__slots, addr, phys, size, dir,
+				      attrs);
+	return dma_iova_link_slow(dev, state, phys, offset, size, dir, attrs);
 }
 EXPORT_SYMBOL_GPL(dma_iova_link);
 

@@ -13,6 +13,7 @@
 #include <linux/types.h>
 
 struct device;
+struct iommu_domain;
 
 /*
  * DMA_ATTR_MMIO: the memory is a device's, such as a PCI BAR. It is mapped
@@ -24,12 +25,13 @@ struct device;
  * In dma_iova_state.__size: some of the range is in bounce buffers; the range is
  * a slot of struct dma_iova_slots and not freed after the transfer; it is
  * unmapped already, in a batch; the slot is not used again before the flush
- * queue's next flush.
+ * queue's next flush; the page table of the slot is kept.
  */
 #define DMA_IOVA_USE_SWIOTLB BIT_ULL(63)
 #define DMA_IOVA_IN_SLOT BIT_ULL(62)
 #define DMA_IOVA_UNLINKED BIT_ULL(61)
 #define DMA_IOVA_QUEUED BIT_ULL(60)
+#define DMA_IOVA_IN_TABLE BIT_ULL(59)
 
 /* Bytes of IOVAs in a slot. */
 #define DMA_IOVA_SLOT_SHIFT 17
@@ -67,6 +69,9 @@ struct dma_iova_slots {
 	dma_addr_t large;
 	unsigned int nr;
 	/* private: */
+	struct iommu_domain *domain; /* of the device; borrowed */
+	void **tables; /* page tables of the IOVAs; owned; the driver keeps any */
+	u8 prot[2][DMA_NONE + 1]; /* with @tables: IOMMU_*, for P2P in [1] */
 	struct dma_iova_slot_turns *turns; /* @nr, owned; flush queue only */
 	unsigned int turn; /* that comes next; @small has @nr granules each */
 	unsigned int taken; /* slots asked for since a flush, about */
@@ -76,6 +81,7 @@ struct dma_iova_slots {
  * struct dma_iova_state - one allocated range of IOVAs
  * @addr: DMA address of the first byte; valid while dma_use_iova() is true
  * @__size: bytes asked for, and flags; private to the DMA layer
+ * @__slots: whose slot it is, with DMA_IOVA_IN_SLOT; private to the DMA layer
  *
  * Owned by the caller, one for each transfer in flight. All zeroes means that
  * nothing is allocated.
@@ -83,6 +89,7 @@ struct dma_iova_slots {
 struct dma_iova_state {
 	dma_addr_t addr;
 	u64 __size;
+	struct dma_iova_slots *__slots;
 };
 
 /**
@@ -94,7 +101,8 @@ struct dma_iova_state {
 static inline size_t dma_iova_size(struct dma_iova_state *state)
 {
 	return state->__size & ~(DMA_IOVA_USE_SWIOTLB | DMA_IOVA_IN_SLOT |
-				 DMA_IOVA_UNLINKED | DMA_IOVA_QUEUED);
+				 DMA_IOVA_UNLINKED | DMA_IOVA_QUEUED |
+				 DMA_IOVA_IN_TABLE);
 }
 
 /**
