@@ -270,18 +270,19 @@ static int blk_dma_iova_link(struct request *req, struct device *dev,
 	enum dma_data_direction dir = rq_dma_dir(req);
 	struct blk_map_iter walk = iter->iter;
 	struct phys_vec vec;
-	size_t done = 0;
+	size_t done = 0, at = 0;
 	int error = 0;
 
 	while (blk_map_iter_next_bvec(&walk, &vec)) {
 		if (unlikely(iter->gaps) && done)
-			done = blk_dma_iova_place(iter, state->addr + done,
-						  vec.paddr) - state->addr;
-		error = dma_iova_link(dev, state, vec.paddr, done, vec.len, dir,
+			at = blk_dma_iova_place(iter, state->addr + done,
+						vec.paddr) - state->addr;
+		error = dma_iova_link(dev, state, vec.paddr, at, vec.len, dir,
 				      attrs);
 		if (unlikely(error))
 			break;
-		done += vec.len;
+		at += vec.len;
+		done = at;
 	}
 	*linked = done;
 	return error;

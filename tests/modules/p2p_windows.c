@@ -33,13 +33,13 @@ MODULE_PARM_DESC(raw, "IOVA that pages of host memory are read into instead; 0 f
 
 static struct pci_p2pdma_pagemap *pagemap(void)
 {
-	return container_of(virt_to_page(memory)->pgmap,
+	return container_of(page_pgmap(virt_to_page(memory)),
 			    struct pci_p2pdma_pagemap, pgmap);
 }
 
 static bool is_lent(unsigned long pfn)
 {
-	return pfn_to_page(pfn)->zone_device_data == pagemap();
+	return page_folio(pfn_to_page(pfn))->page.zone_device_data == pagemap();
 }
 
 /*
