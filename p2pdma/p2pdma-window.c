@@ -32,8 +32,8 @@
 #include "dma-iommu.h"
 #include "iommu-pages.h"
 
-/* Pages that leave with interrupts off, at most */
-#define P2PDMA_WINDOW_PASS 256UL
+/* Pages that leave with interrupts off, at most, but a folio always whole */
+#define P2PDMA_WINDOW_PASS 512UL
 
 /*
  * Held while windows are opened and closed, and clients and providers come and go.
@@ -249,7 +249,9 @@ bool p2pdma_window_map(struct p2pdma_window_client *client,
 	if (!smp_load_acquire(&window->bits))
 		return false;
 	phys -= window->start;
-	if (!p2pdma_window_add(window, PHYS_PFN(phys),
+	/* what kernel code has takes no lock for a window it never gets */
+	if (!p2pdma_window_may_have(window, PHYS_PFN(phys)) ||
+	    !p2pdma_window_add(window, PHYS_PFN(phys),
 			       PHYS_PFN(phys + len - 1) + 1))
 		return false;
 	*offset = window->offset;
@@ -283,7 +285,8 @@ static void p2pdma_window_open(struct p2pdma_window *window)
 	if (!bits)
 		return;
 	iova = dma_iova_alloc_slots_range(dev, domain, size,
-					  DMA_IOVA_LOW_SLOTS);
+					  DMA_IOVA_LOW_SLOTS +
+						  DMA_IOVA_LOW_WINDOWS);
 	if (!iova) {
 		kvfree(bits);
 		return;
@@ -397,13 +400,18 @@ static void p2pdma_window_drop(struct p2pdma_window *window, struct page *pages)
 /* Some of the pages that have to leave, cut off from the others */
 static struct page *p2pdma_windows_next_leaving(struct p2pdma_windows *windows)
 {
-	struct page *pages = windows->leaving, *last = pages;
+	struct page *pages = windows->leaving, *last = pages, *next;
 	unsigned long nr;
 
 	if (!pages)
 		return NULL;
-	for (nr = 1; nr < P2PDMA_WINDOW_PASS && last->zone_device_data; nr++)
-		last = last->zone_device_data;
+	nr = folio_nr_pages(page_folio(last));
+	while ((next = last->zone_device_data)) {
+		nr += folio_nr_pages(page_folio(next));
+		if (nr > P2PDMA_WINDOW_PASS)
+			break;
+		last = next;
+	}
 	windows->leaving = last->zone_device_data;
 	last->zone_device_data = NULL;
 	return pages;
