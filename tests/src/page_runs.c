@@ -739,7 +739,7 @@ static void be_process(uint64_t state)
 	_exit(0);
 }
 
-static long available(void)
+static long bytes_available(void)
 {
 	char path[256];
 	long bytes = 0;
@@ -759,16 +759,16 @@ static long available(void)
 /* The last I/O of a process may end after it. */
 static void wait_for_all(long bytes, const char *what)
 {
-	for (int i = 0; i < 500 && available() != bytes; i++)
+	for (int i = 0; i < 500 && bytes_available() != bytes; i++)
 		usleep(10000);
-	if (available() != bytes)
+	if (bytes_available() != bytes)
 		errx(1, "%s: %ld bytes available, %ld before", what,
-		     available(), bytes);
+		     bytes_available(), bytes);
 }
 
-static void phase(unsigned long number)
+static void run_phase(unsigned long number)
 {
-	long before = available();
+	long before = bytes_available();
 	pid_t pids[64];
 	int status;
 
@@ -805,16 +805,16 @@ static unsigned char *map_p2p(size_t length)
 
 static void expect_available(long bytes, const char *what)
 {
-	if (available() != bytes)
+	if (bytes_available() != bytes)
 		errx(1, "%s: %ld bytes available instead of %ld", what,
-		     available(), bytes);
+		     bytes_available(), bytes);
 }
 
 /* Every other page of the pool's end is free: what is mapped has to be put together from those. */
 static void fragment_pool(void)
 {
 	static unsigned char *page[4096];
-	long before = available();
+	long before = bytes_available();
 	unsigned long count = before / PAGE < 4096 ? before / PAGE & ~1 : 4096;
 	size_t rest = before - count * PAGE, length = count / 2 * PAGE;
 	unsigned char *first = rest ? map_p2p(rest) : NULL;
@@ -903,7 +903,7 @@ int main(int argc, char **argv)
 
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	do {
-		phase(number++);
+		run_phase(number++);
 		clock_gettime(CLOCK_MONOTONIC, &now);
 	} while (seconds ? (unsigned long)(now.tv_sec - begin.tv_sec) < seconds :
 			   number < phases);
