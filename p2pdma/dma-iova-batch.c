@@ -14,7 +14,6 @@
 #include <linux/dma-map-ops.h>
 #include <linux/iommu-dma.h>
 #include <linux/iova.h>
-#include <trace/events/iommu.h>
 
 #include "dma-iommu.h"
 
@@ -199,29 +198,15 @@ static void dma_iova_batch_sync_ranges(struct dma_iova_batch *batch)
 	batch->nr_ranges = 0;
 }
 
-/* A page table that is kept must not be emptied by other means: that frees it. */
-static void dma_iova_batch_unmap_run(struct dma_iova_batch *batch, void *table,
-				     unsigned long start, size_t size)
-{
-	struct iommu_domain *domain = batch->domain;
-
-	if (!table) {
-		WARN_ON(iommu_unmap_fast(domain, start, size,
-					 &batch->gather) != size);
-		return;
-	}
-	domain->ops->unmap_in_table(domain, table, start, size);
-	trace_unmap(start, size, size);
-}
-
 static void dma_iova_batch_unmap_runs(struct dma_iova_batch *batch)
 {
 	struct iommu_iotlb_range *run = batch->runs;
 	void **table = batch->tables;
 
 	for (; batch->nr_runs; batch->nr_runs--, run++) {
-		dma_iova_batch_unmap_run(batch, *table++, run->start,
-					 run->end - run->start + 1);
+		dma_iova_unmap_nosync(batch->domain, *table++, run->start,
+				      run->end - run->start + 1,
+				      &batch->gather);
 		if (batch->queued)
 			continue;
 		dma_iova_batch_add(batch, run->start, run->end);

@@ -618,21 +618,19 @@ static void dma_iova_unbounce(struct device *dev, phys_addr_t phys, size_t size,
 }
 
 /*
- * Unmap whole granules, linked at once or in succession; @slots are set if their
- * page table is kept. What @gather collects is not synced.
+ * Unmap whole granules, linked at once or in succession; @table maps them if it
+ * is kept, and must not be emptied by other means: that frees it. What @gather
+ * collects is not synced.
  */
-static void dma_iova_unmap_nosync(struct iommu_domain *domain,
-				  struct dma_iova_slots *slots,
-				  dma_addr_t addr, size_t size,
-				  struct iommu_iotlb_gather *gather)
+void dma_iova_unmap_nosync(struct iommu_domain *domain, void *table,
+			   dma_addr_t addr, size_t size,
+			   struct iommu_iotlb_gather *gather)
 {
-	if (!slots) {
+	if (!table) {
 		WARN_ON(iommu_unmap_fast(domain, addr, size, gather) != size);
 		return;
 	}
-	domain->ops->unmap_in_table(domain,
-				    READ_ONCE(*dma_iova_table(slots, addr)),
-				    addr, size);
+	domain->ops->unmap_in_table(domain, table, addr, size);
 	trace_unmap(addr, size, size);
 	if (!gather->queued)
 		iommu_iotlb_gather_add_range(gather, addr, size);
@@ -646,8 +644,8 @@ static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 {
 	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	struct iommu_iotlb_gather gather __uninitialized;
-	struct dma_iova_slots *slots = NULL;
 	size_t pad = iova_offset(iovad, addr);
+	void *table = NULL;
 
 	iommu_iotlb_gather_init(&gather);
 	/* Only a range that is freed as a whole can wait in the flush queue */
@@ -657,9 +655,9 @@ static void dma_iova_unmap(struct device *dev, struct iommu_domain *domain,
 		gather.queued = READ_ONCE(domain->iova_cookie->fq_domain);
 
 	if (free && (free->__size & DMA_IOVA_IN_TABLE))
-		slots = free->__slots;
+		table = READ_ONCE(*dma_iova_table(free->__slots, addr));
 	dma_iova_to_cpu(dev, domain, addr, size, dir, attrs);
-	dma_iova_unmap_nosync(domain, slots, addr - pad,
+	dma_iova_unmap_nosync(domain, table, addr - pad,
 			      iova_align(iovad, size + pad), &gather);
 	if (!gather.queued)
 		iommu_iotlb_sync(domain, &gather);

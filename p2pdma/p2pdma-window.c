@@ -45,8 +45,7 @@ static LIST_HEAD(p2pdma_window_providers);
 
 static struct pci_p2pdma_pagemap *p2pdma_page_pagemap(struct page *page)
 {
-	return container_of(page_folio(page)->page.pgmap,
-			    struct pci_p2pdma_pagemap, pgmap);
+	return container_of(page_pgmap(page), struct pci_p2pdma_pagemap, pgmap);
 }
 
 static unsigned long p2pdma_window_nr_pages(struct p2pdma_window *window)
@@ -72,8 +71,8 @@ static bool p2pdma_window_may_have(struct p2pdma_window *window,
 
 /**
  * p2pdma_windows_lend - let windows have pages
- * @page: the first of them, which a process has just got; the head of a folio.
- *	pci_p2pdma_give_back() ends it
+ * @page: the head of a folio that a process has just got; pci_p2pdma_give_back()
+ *	ends it
  *
  * Context: any.
  */
@@ -96,11 +95,9 @@ static void p2pdma_window_unmap(struct p2pdma_window *window,
 				unsigned long first, unsigned long nr,
 				struct iommu_iotlb_gather *gather)
 {
-	size_t size = PFN_PHYS(nr);
-
-	WARN_ON(iommu_unmap_fast(window->domain,
-				 window->state.addr + PFN_PHYS(first), size,
-				 gather) != size);
+	dma_iova_unmap_nosync(window->domain, NULL,
+			      window->state.addr + PFN_PHYS(first),
+			      PFN_PHYS(nr), gather);
 }
 
 /* As everywhere in the DMA API, nobody is told if a sync of unmapping fails. */
@@ -429,7 +426,7 @@ static bool p2pdma_windows_drain_some(struct p2pdma_windows *windows)
 		p2pdma_window_drop(window, pages);
 	for (; pages; pages = next) {
 		next = pages->zone_device_data;
-		pci_p2pdma_give_back(pages, folio_nr_pages(page_folio(pages)));
+		pci_p2pdma_give_back(pages);
 	}
 	return windows->leaving;
 }
@@ -456,9 +453,10 @@ void p2pdma_windows_drain(struct p2pdma_windows *windows)
 }
 
 static bool p2pdma_windows_have(struct p2pdma_windows *windows,
-				struct page *page, unsigned int nr)
+				struct page *page)
 {
 	struct pci_p2pdma_pagemap *pagemap = p2pdma_page_pagemap(page);
+	unsigned long nr = folio_nr_pages(page_folio(page));
 	struct p2pdma_window *window;
 	unsigned long first;
 
@@ -475,8 +473,7 @@ static bool p2pdma_windows_have(struct p2pdma_windows *windows,
 /**
  * p2pdma_windows_take - take freed pages that windows have
  * @windows: the provider's
- * @page: the first, whose last reference is gone; the head of a folio
- * @nr: how many, all of the folio
+ * @page: the head of a folio, whose last reference is gone
  *
  * They are unmapped a little later, together with others, and are then given to
  * pci_p2pdma_give_back(). Until then the pagemap's reference for them is kept.
@@ -487,8 +484,7 @@ static bool p2pdma_windows_have(struct p2pdma_windows *windows,
  * Context: any, as bios that end drop pages in interrupts, too.
  * Return: false if no window has them: then the caller gives them back.
  */
-bool p2pdma_windows_take(struct p2pdma_windows *windows, struct page *page,
-			 unsigned int nr)
+bool p2pdma_windows_take(struct p2pdma_windows *windows, struct page *page)
 {
 	unsigned long flags;
 	bool ret;
@@ -497,7 +493,7 @@ bool p2pdma_windows_take(struct p2pdma_windows *windows, struct page *page,
 		return false;
 
 	spin_lock_irqsave(&windows->lock, flags);
-	ret = p2pdma_windows_have(windows, page, nr);
+	ret = p2pdma_windows_have(windows, page);
 	if (ret) {
 		page->zone_device_data = windows->leaving;
 		windows->leaving = page;

@@ -34,7 +34,7 @@ enum p2pdma_window_use {
 struct p2pdma_window_client {
 	struct device *dev; /* borrowed while a driver is bound */
 	unsigned int number; /* as clients of P2P memory have; 0 for no windows yet */
-	unsigned int users;
+	unsigned int users; /* p2pdma_window_client_get() without put */
 	struct list_head node;
 };
 
@@ -57,14 +57,14 @@ struct p2pdma_windows {
  * p2pdma-window.c.
  */
 struct p2pdma_window {
-	phys_addr_t start;
-	u64 offset;
-	unsigned long *bits; /* pages that are in it; NULL for no window */
-	struct p2pdma_window_client *client;
-	struct pci_p2pdma_pagemap *pagemap;
-	struct iommu_domain *domain;
-	struct iova *iova;
-	struct dma_iova_state state;
+	phys_addr_t start; /* of the pagemap */
+	u64 offset; /* bytes, modulo 2^64 */
+	unsigned long *bits; /* pages that are in it; NULL for no window; owned */
+	struct p2pdma_window_client *client; /* closes it before it goes */
+	struct pci_p2pdma_pagemap *pagemap; /* the same */
+	struct iommu_domain *domain; /* of the client; borrowed */
+	struct iova *iova; /* owned */
+	struct dma_iova_state state; /* of all of it, to link pages in */
 	struct list_head node;
 	bool asked; /* but not looked into yet */
 };
@@ -80,8 +80,7 @@ void p2pdma_windows_exit(struct p2pdma_windows *windows);
 void p2pdma_windows_close_pagemap(struct pci_p2pdma_pagemap *pagemap);
 void p2pdma_windows_lend(struct page *page);
 void p2pdma_windows_drain(struct p2pdma_windows *windows);
-bool p2pdma_windows_take(struct p2pdma_windows *windows, struct page *page,
-			 unsigned int nr);
+bool p2pdma_windows_take(struct p2pdma_windows *windows, struct page *page);
 
 /* The client's window, if it has one or has asked for one */
 static __always_inline struct p2pdma_window *
@@ -184,7 +183,7 @@ static inline void p2pdma_windows_drain(struct p2pdma_windows *windows)
 }
 
 static inline bool p2pdma_windows_take(struct p2pdma_windows *windows,
-				       struct page *page, unsigned int nr)
+				       struct page *page)
 {
 	return false;
 }

@@ -118,7 +118,8 @@ static long write_it(void)
 }
 
 /* Every other page of many goes back to the provider, and no other does. */
-static long holes(void)
+/* What is available more once every other of 256 pages is unmapped, and all if @all. */
+static long unmap_every_other(bool all)
 {
 	unsigned char *map = map_memory(opt.p2p, 256 * PAGE);
 	long before = p2p_available();
@@ -126,23 +127,22 @@ static long holes(void)
 	for (int i = 0; i < 256; i += 2)
 		if (munmap(map + i * PAGE, PAGE))
 			return -errno;
-	for (int i = 1; i < 256; i += 2)
+	for (int i = 1; i < 256; i += 2) {
 		map[i * PAGE] = i;
+		if (all && munmap(map + i * PAGE, PAGE))
+			return -errno;
+	}
 	return p2p_available() - before;
+}
+
+static long holes(void)
+{
+	return unmap_every_other(false);
 }
 
 static long pieces(void)
 {
-	unsigned char *map = map_memory(opt.p2p, 256 * PAGE);
-	long before = p2p_available();
-
-	for (int i = 0; i < 256; i += 2)
-		if (munmap(map + i * PAGE, PAGE))
-			return -errno;
-	for (int i = 255; i > 0; i -= 2)
-		if (munmap(map + i * PAGE, PAGE))
-			return -errno;
-	return p2p_available() - before;
+	return unmap_every_other(true);
 }
 
 /* Until the provider has no more. */

@@ -4,30 +4,16 @@
  * standard input, and say whether it still holds what it was filled with.
  */
 #define _GNU_SOURCE
-#include <err.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "options.h"
+
 #define CHUNK 65536
 #define READS 50
-
-static void usage(FILE *out)
-{
-	fprintf(out,
-		"Usage: p2p_tenant --p2p PATH --size BYTES [--device PATH]\n"
-		"\n"
-		"  --p2p PATH     p2pmem/allocate of the provider\n"
-		"  --size BYTES   memory to allocate\n"
-		"  --device PATH  read all of it from there first (default: fill it alone)\n"
-		"\n"
-		"Prints \"ready\", waits for a line, exits with 1 if the memory has changed by then.\n");
-}
 
 /* Several times, as a window is opened on behalf of the first. */
 static void read_into(unsigned char *map, size_t size, const char *device)
@@ -57,49 +43,35 @@ static uint64_t word_at(size_t at)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "p2p", required_argument, NULL, 'p' },
-		{ "size", required_argument, NULL, 's' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
+	const char *p2p = NULL, *device = NULL;
+	unsigned long size = 0;
+	const struct option_entry entries[] = {
+		{ "p2p", "PATH", "p2pmem/allocate of the provider",
+		  .text = &p2p },
+		{ "size", "BYTES", "memory to allocate", .number = &size },
+		{ "device", "PATH", "read all of it from there first",
+		  .text = &device },
 		{}
 	};
-	const char *p2p = NULL, *device = NULL;
 	volatile uint64_t *words;
 	unsigned char *map;
-	size_t size = 0;
-	int opt, fd;
+	int fd;
 
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'p':
-			p2p = optarg;
-			break;
-		case 's':
-			size = strtoull(optarg, NULL, 0);
-			break;
-		case 'd':
-			device = optarg;
-			break;
-		case 'h':
-			usage(stdout);
-			return 0;
-		default:
-			usage(stderr);
-			return 2;
-		}
-	}
-	if (!p2p || !size || optind != argc) {
-		usage(stderr);
-		return 2;
-	}
+	parse_options(
+		argc, argv,
+		"Usage: p2p_tenant --p2p PATH --size BYTES [--device PATH]\n"
+		"\n"
+		"Prints \"ready\", waits for a line, exits with 1 if the memory has changed by then.",
+		entries);
+	if (!p2p || !size)
+		errx(2, "--p2p and --size are needed, see --help");
 
 	fd = open(p2p, O_RDWR);
 	if (fd < 0)
 		err(1, "%s", p2p);
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
-		err(1, "mapping %zu bytes of %s", size, p2p);
+		err(1, "mapping %lu bytes of %s", size, p2p);
 	if (device)
 		read_into(map, size, device);
 	words = (uint64_t *)map;
