@@ -29,13 +29,16 @@
 enum engine {
 	ENGINE_IO_URING,
 	ENGINE_POLLED,
+	ENGINE_FIXED,
+	ENGINE_FIXED_POLLED,
 	ENGINE_PLAIN,
 	ENGINE_URING_CMD,
 	ENGINE_IOCTL
 };
 
-static const char *const engine_names[] = { "io_uring", "polled", "plain",
-					    "uring_cmd", "ioctl" };
+static const char *const engine_names[] = { "io_uring",	    "polled", "fixed",
+					    "fixed_polled", "plain",  "uring_cmd",
+					    "ioctl" };
 
 static struct options {
 	const char *device;
@@ -75,6 +78,7 @@ struct slot {
 };
 
 static int block_fd, io_fd;
+static struct iovec buffer; /* all slots, to register */
 static uint32_t nsid, lba_size;
 static unsigned char guard[GUARD], *scratch;
 static unsigned int failures;
@@ -111,19 +115,34 @@ static int passthrough_result(int ret)
 	return ret ? (ret < 0 ? ret : -EIO) : (int)opt.block_size;
 }
 
+static bool is_fixed(void)
+{
+	return opt.engine == ENGINE_FIXED || opt.engine == ENGINE_FIXED_POLLED;
+}
+
+static uint8_t opcode(void)
+{
+	if (is_fixed())
+		return opt.write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
+	return opt.write ? IORING_OP_WRITE : IORING_OP_READ;
+}
+
 static void run_ring(struct slot *slots, unsigned int count)
 {
 	unsigned int flags = 0;
 	struct io_uring ring;
 	int ret;
 
-	if (opt.engine == ENGINE_POLLED)
+	if (opt.engine == ENGINE_POLLED || opt.engine == ENGINE_FIXED_POLLED)
 		flags = IORING_SETUP_IOPOLL;
 	if (opt.engine == ENGINE_URING_CMD)
 		flags = IORING_SETUP_SQE128 | IORING_SETUP_CQE32;
 	ret = io_uring_queue_init(count, &ring, flags);
 	if (ret)
 		errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	ret = is_fixed() ? io_uring_register_buffers(&ring, &buffer, 1) : 0;
+	if (ret)
+		errx(1, "io_uring_register_buffers: %s", strerror(-ret));
 	for (unsigned int i = 0; i < count; i++) {
 		struct slot *slot = &slots[i];
 		struct nvme_uring_cmd cmd;
@@ -134,14 +153,8 @@ static void run_ring(struct slot *slots, unsigned int count)
 			sqe = pass_sqe(&ring, io_fd, NVME_URING_CMD_IO, &cmd);
 		} else {
 			sqe = io_uring_get_sqe(&ring);
-			if (opt.write)
-				io_uring_prep_write(sqe, io_fd, slot->data,
-						    opt.block_size,
-						    slot->offset);
-			else
-				io_uring_prep_read(sqe, io_fd, slot->data,
-						   opt.block_size,
-						   slot->offset);
+			io_uring_prep_rw(opcode(), sqe, io_fd, slot->data,
+					 opt.block_size, slot->offset);
 		}
 		sqe->user_data = i;
 	}
@@ -301,7 +314,7 @@ static void usage(FILE *out)
 		"  --device PATH         block device, such as /dev/nvme0n1; host memory reads it for comparison\n"
 		"  --generic PATH        its generic device, such as /dev/ng0n1, for uring_cmd and ioctl\n"
 		"  --p2p PATH            p2pmem/allocate of the provider (default: host memory, as a control)\n"
-		"  --engine NAME         io_uring, polled, plain, uring_cmd or ioctl (default: %s)\n"
+		"  --engine NAME         io_uring, polled, fixed, fixed_polled, plain, uring_cmd or ioctl (default: %s)\n"
 		"  --write               write out of P2P memory: destroys the region (default: read)\n"
 		"  --blind               do no other I/O and compare nothing (default: compare)\n"
 		"  --hold                keep the memory when all is done, until killed\n"
@@ -473,6 +486,7 @@ int main(int argc, char **argv)
 		(PAGE + opt.buffer_offset + opt.block_size + GUARD + PAGE - 1) &
 		~(PAGE - 1);
 	p2p = map_memory(opt.p2p, stride * opt.depth);
+	buffer = (struct iovec){ p2p, stride * opt.depth };
 	slots = calloc(opt.depth, sizeof(*slots));
 	aligned_size = (opt.block_size + PAGE - 1) & ~(PAGE - 1);
 	expected = aligned_alloc(PAGE, opt.depth * aligned_size);

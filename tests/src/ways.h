@@ -15,7 +15,7 @@
 #include "data.h"
 #include "passthrough.h"
 
-#define MAX_WAYS 16
+#define MAX_WAYS 20
 #define MAX_VECTORS 1024
 
 /* What the ways are to */
@@ -134,6 +134,26 @@ static inline long way_uring(const struct transfer *t, unsigned long how)
 	return pass_wait(ring);
 }
 
+/* The same by a registered buffer */
+static inline long way_fixed(const struct transfer *t, unsigned long how)
+{
+	struct io_uring *ring = how ? &target.polled_ring : &target.ring;
+	struct iovec iov = { .iov_base = t->data, .iov_len = t->length };
+	struct io_uring_sqe *sqe;
+	long ret = io_uring_register_buffers(ring, &iov, 1);
+
+	if (ret)
+		return ret;
+	sqe = io_uring_get_sqe(ring);
+	io_uring_prep_rw(t->write ? IORING_OP_WRITE_FIXED :
+				    IORING_OP_READ_FIXED,
+			 sqe, target.fd, t->data, t->length, t->at);
+	sqe->buf_index = 0;
+	ret = pass_wait(ring);
+	io_uring_unregister_buffers(ring);
+	return ret;
+}
+
 static inline struct nvme_uring_cmd way_command(uint8_t opcode, uint64_t lba,
 						void *data, size_t length)
 {
@@ -229,6 +249,8 @@ static const struct way all_ways[] = {
 	{ "pread", way_plain, 0 },
 	{ "preadv", way_vectors, 0 },
 	{ "io_uring", way_uring, 0 },
+	{ "fixed", way_fixed, 0 },
+	{ "fixed-iopoll", way_fixed, 1 },
 	{ "libaio", way_aio, 0 },
 	{ "nowait", way_vector, RWF_NOWAIT },
 	{ "hipri", way_vectors, RWF_HIPRI },

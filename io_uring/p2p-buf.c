@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Registered buffers with P2P memory, which its provider may take back.
+ *
+ * A read or write counts itself as a user for as long as a device may access the
+ * buffer: from before the file is asked until it says that it is done, whether or
+ * not somebody has seen the completion by then. A provider that goes away stops
+ * new users, waits for those there are, and unpins the pages. What comes later
+ * ends with -ENODEV. The buffer stays in its ring until it is unregistered.
+ */
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/p2pdma-pin.h>
+#include <linux/percpu-refcount.h>
+#include <linux/slab.h>
+
+#include <uapi/linux/io_uring.h>
+
+#include "io_uring.h"
+#include "rsrc.h"
+#include "p2p-buf.h"
+
+/* That a buffer has pages of a provider */
+struct io_p2p_pin {
+	struct p2pdma_pin pin;
+	struct dev_pagemap *pgmap;
+	struct io_p2p_buf *buf; /* owns this */
+	struct io_p2p_pin *next;
+};
+
+/**
+ * struct io_p2p_buf - what a registered buffer with P2P memory needs beside
+ * @users: I/O that may access the memory
+ * @stopped: whether @users were stopped
+ * @idle: @users have ended since
+ * @lock: protects @released and, until io_p2p_buf_init() has returned, @pins
+ * @released: the pages are not pinned any more
+ * @imu: the buffer, which owns this
+ * @pins: one for each pagemap that the buffer has pages of; owned
+ */
+struct io_p2p_buf {
+	struct percpu_ref users;
+	atomic_t stopped;
+	struct completion idle;
+	struct mutex lock; /* of @released, and @pins at first */
+	bool released;
+	struct io_mapped_ubuf *imu;
+	struct io_p2p_pin *pins;
+};
+
+static void io_p2p_buf_idle(struct percpu_ref *users)
+{
+	complete_all(&container_of(users, struct io_p2p_buf, users)->idle);
+}
+
+static void io_p2p_buf_stop(struct p2pdma_pin *pin)
+{
+	struct io_p2p_buf *buf = container_of(pin, struct io_p2p_pin, pin)->buf;
+
+	if (!atomic_xchg(&buf->stopped, 1))
+		percpu_ref_kill(&buf->users);
+}
+
+static void io_p2p_buf_release(struct p2pdma_pin *pin)
+{
+	struct io_p2p_buf *buf = container_of(pin, struct io_p2p_pin, pin)->buf;
+
+	mutex_lock(&buf->lock);
+	if (!buf->released) {
+		wait_for_completion(&buf->idle);
+		io_buffer_unpin(buf->imu);
+		buf->released = true;
+	}
+	mutex_unlock(&buf->lock);
+}
+
+static const struct p2pdma_pin_ops io_p2p_pin_ops = {
+	.stop = io_p2p_buf_stop,
+	.release = io_p2p_buf_release,
+};
+
+static int io_p2p_buf_alloc(struct io_mapped_ubuf *imu)
+{
+	struct io_p2p_buf *buf;
+	int ret;
+
+	buf = kzalloc(sizeof(*buf), GFP_KERNEL_ACCOUNT);
+	if (!buf)
+		return -ENOMEM;
+	ret = percpu_ref_init(&buf->users, io_p2p_buf_idle, 0,
+			      GFP_KERNEL_ACCOUNT);
+	if (ret) {
+		kfree(buf);
+		return ret;
+	}
+	init_completion(&buf->idle);
+	mutex_init(&buf->lock);
+	buf->imu = imu;
+	imu->p2p = buf;
+	return 0;
+}
+
+/* Have the provider of @page, which is pinned, know of @buf. */
+static int io_p2p_buf_watch(struct io_p2p_buf *buf, struct page *page)
+{
+	struct io_p2p_pin *pin;
+	int ret;
+
+	for (pin = buf->pins; pin; pin = pin->next)
+		if (pin->pgmap == page_pgmap(page))
+			return 0;
+
+	pin = kzalloc(sizeof(*pin), GFP_KERNEL_ACCOUNT);
+	if (!pin)
+		return -ENOMEM;
+	pin->buf = buf;
+	pin->pgmap = page_pgmap(page);
+	ret = p2pdma_pin_watch(&pin->pin, &io_p2p_pin_ops, page);
+	if (ret) {
+		kfree(pin);
+		return ret;
+	}
+	pin->next = buf->pins;
+	buf->pins = pin;
+	return 0;
+}
+
+static int io_p2p_buf_watch_all(struct io_mapped_ubuf *imu)
+{
+	unsigned int i;
+	int ret = 0;
+
+	/* No page is unpinned while some are still looked at. */
+	mutex_lock(&imu->p2p->lock);
+	for (i = 0; i < imu->nr_bvecs && !ret; i++)
+		if (is_pci_p2pdma_page(imu->bvec[i].bv_page))
+			ret = io_p2p_buf_watch(imu->p2p, imu->bvec[i].bv_page);
+	mutex_unlock(&imu->p2p->lock);
+	return ret;
+}
+
+static bool io_buffer_has_p2p(struct io_mapped_ubuf *imu)
+{
+	unsigned int i;
+
+	for (i = 0; i < imu->nr_bvecs; i++)
+		if (is_pci_p2pdma_page(imu->bvec[i].bv_page))
+			return true;
+	return false;
+}
+
+/*
+ * Let the providers of @imu, whose pages are pinned, take them back. On failure,
+ * the pages are not pinned any more.
+ */
+int io_p2p_buf_init(struct io_mapped_ubuf *imu)
+{
+	int ret;
+
+	if (!io_buffer_has_p2p(imu))
+		return 0;
+
+	ret = io_p2p_buf_alloc(imu);
+	if (!ret)
+		ret = io_p2p_buf_watch_all(imu);
+	if (ret && io_p2p_buf_exit(imu))
+		io_buffer_unpin(imu);
+	return ret;
+}
+
+/* Undo io_p2p_buf_init(). Return whether the pages are still pinned. */
+bool io_p2p_buf_exit(struct io_mapped_ubuf *imu)
+{
+	struct io_p2p_buf *buf = imu->p2p;
+	struct io_p2p_pin *pin;
+	bool released;
+
+	if (!buf)
+		return true;
+
+	while ((pin = buf->pins)) {
+		buf->pins = pin->next;
+		p2pdma_pin_unwatch(&pin->pin);
+		kfree(pin);
+	}
+	/* Stopped, perhaps, but no longer in anybody's list */
+	if (atomic_read(&buf->stopped))
+		wait_for_completion(&buf->idle);
+	released = buf->released;
+	percpu_ref_exit(&buf->users);
+	kfree(buf);
+	imu->p2p = NULL;
+	return !released;
+}
+
+/*
+ * Whether all that @file does with pages ends in bios, which know what takes P2P
+ * memory, or in copies by the CPU.
+ */
+static bool io_p2p_file(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	return S_ISBLK(inode->i_mode) ||
+	       (S_ISREG(inode->i_mode) && inode->i_sb->s_bdev);
+}
+
+void __io_p2p_rw_done(struct io_kiocb *req)
+{
+	req->flags &= ~REQ_F_P2P_BUF;
+	percpu_ref_put(&req->imu->p2p->users);
+}
+
+/* Issue @req, whose buffer has P2P memory, by @rw. */
+int io_p2p_rw(struct io_kiocb *req, unsigned int issue_flags,
+	      int (*rw)(struct io_kiocb *req, unsigned int issue_flags))
+{
+	int ret;
+
+	if (!io_p2p_file(req->file))
+		return -EOPNOTSUPP;
+	if (!(req->file->f_flags & O_DIRECT))
+		return -EINVAL;
+	if (!percpu_ref_tryget_live(&req->imu->p2p->users))
+		return -ENODEV;
+
+	req->flags |= REQ_F_P2P_BUF;
+	ret = rw(req, issue_flags);
+	/* otherwise the file is or was done with it, and has said or will say so */
+	if (ret != IOU_ISSUE_SKIP_COMPLETE)
+		io_p2p_rw_done(req);
+	return ret;
+}

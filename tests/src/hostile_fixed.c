@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Registered buffers of P2P memory, used in wrong ways, taken away in the midst of I/O, and given to files that
+ * cannot have them.
+ */
+#define _GNU_SOURCE
+#include <liburing.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "passthrough.h"
+#include "trials.h"
+
+#define LENGTH (16 * (long)PAGE)
+#define DEPTH 16
+#define SIZE (DEPTH * LENGTH)
+#define ROUNDS 20
+
+static struct io_uring ring;
+static unsigned char *content, *map;
+static int fd;
+
+static long set_up_ring(struct io_uring *new)
+{
+	return io_uring_queue_init(DEPTH, new, 0);
+}
+
+/* The drive with random content, and P2P memory that is registered. */
+static long set_up(void)
+{
+	struct iovec iov = { .iov_len = SIZE };
+	unsigned int lba_size;
+	size_t align;
+
+	fd = open_drive(opt.device, &lba_size, &align);
+	content = map_memory(NULL, SIZE);
+	fill_random(content, SIZE);
+	if (pwrite(fd, content, SIZE, 0) != SIZE)
+		err(1, "%s", opt.device);
+	map = map_memory(opt.p2p, SIZE);
+	iov.iov_base = map;
+	return set_up_ring(&ring) ?:
+	       io_uring_register_buffers(&ring, &iov, 1);
+}
+
+static void prepare(struct io_uring *in, int file, bool write, size_t at)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(in);
+
+	io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
+			 sqe, file, map + at, LENGTH, at);
+	sqe->buf_index = 0;
+}
+
+static long reap(struct io_uring *in)
+{
+	struct io_uring_cqe *cqe;
+	long ret = io_uring_wait_cqe(in, &cqe) ?: cqe->res;
+
+	io_uring_cqe_seen(in, cqe);
+	return ret;
+}
+
+static long one(struct io_uring *in, int file, bool write, size_t at)
+{
+	prepare(in, file, write, at);
+	if (io_uring_submit(in) != 1)
+		errx(1, "io_uring_submit");
+	return reap(in);
+}
+
+static void submit_all(struct io_uring *in)
+{
+	for (size_t at = 0; at < SIZE; at += LENGTH)
+		prepare(in, fd, false, at);
+	if (io_uring_submit(in) != DEPTH)
+		errx(1, "io_uring_submit");
+}
+
+static long reap_all(struct io_uring *in)
+{
+	long ret = LENGTH;
+
+	for (int i = 0; i < DEPTH; i++) {
+		long one = reap(in);
+
+		if (one != LENGTH)
+			ret = one < 0 ? one : -EBADMSG;
+	}
+	return ret;
+}
+
+static bool differs(const unsigned char *memory)
+{
+	for (size_t at = 0; at < SIZE; at += sizeof(uint64_t))
+		if (*(const volatile uint64_t *)(memory + at) !=
+		    *(const uint64_t *)(content + at))
+			return true;
+	return false;
+}
+
+static long read_all(void)
+{
+	long ret = set_up();
+
+	if (ret)
+		return ret;
+	submit_all(&ring);
+	ret = reap_all(&ring);
+	return ret == LENGTH && differs(map) ? -EBADMSG : ret;
+}
+
+/* What is unmapped stays registered, and the device still has the data that was in it. */
+static long write_unmapped(void)
+{
+	unsigned char *found;
+	long ret = set_up();
+
+	if (ret)
+		return ret;
+	fill_random(content, SIZE);
+	copy_words(map, content, SIZE);
+	munmap(map, SIZE);
+	for (size_t at = 0; at < SIZE; at += LENGTH) {
+		ret = one(&ring, fd, true, at);
+		if (ret != LENGTH)
+			return ret;
+	}
+	found = map_memory(NULL, SIZE);
+	if (pread(fd, found, SIZE, 0) != SIZE)
+		err(1, "%s", opt.device);
+	return differs(found) ? -EBADMSG : LENGTH;
+}
+
+/* Nobody else gets memory that is unmapped but registered. */
+static long read_unmapped(void)
+{
+	unsigned char *other;
+	long ret = set_up();
+	size_t size;
+
+	if (ret)
+		return ret;
+	munmap(map, SIZE);
+	size = p2p_available();
+	other = map_memory(opt.p2p, size);
+	for (size_t at = 0; at < size; at += 512)
+		*(volatile uint64_t *)(other + at) = 0x5eed5eed5eed5eed;
+	submit_all(&ring);
+	ret = reap_all(&ring);
+	for (size_t at = 0; at < size && ret == LENGTH; at += 512)
+		if (*(volatile uint64_t *)(other + at) != 0x5eed5eed5eed5eed)
+			return -EBADMSG;
+	return ret;
+}
+
+/* Unregistering waits for the I/O, and then nothing of the memory is in use. */
+static long unregister(void)
+{
+	long ret = set_up();
+
+	for (int i = 0; i < ROUNDS && !ret; i++) {
+		struct iovec iov = { map, SIZE };
+
+		submit_all(&ring);
+		ret = io_uring_unregister_buffers(&ring);
+		if (!ret && reap_all(&ring) != LENGTH)
+			ret = -EBADMSG;
+		if (!ret && differs(map))
+			ret = -EBADMSG;
+		if (!ret)
+			ret = io_uring_register_buffers(&ring, &iov, 1);
+	}
+	return ret ?: LENGTH;
+}
+
+/* Other memory in the same place of the table, while there is I/O to what was there. */
+static long update(void)
+{
+	unsigned char *maps[2];
+	long ret = set_up();
+
+	maps[0] = map;
+	maps[1] = ret ? NULL : map_memory(opt.p2p, SIZE);
+	for (int i = 0; i < ROUNDS && !ret; i++) {
+		struct iovec iov = { maps[~i & 1], SIZE };
+		__u64 tag = 0;
+
+		submit_all(&ring);
+		ret = io_uring_register_buffers_update_tag(&ring, 0, &iov,
+							   &tag, 1);
+		if (ret != 1)
+			return ret ?: -EBADMSG;
+		ret = reap_all(&ring) == LENGTH && !differs(map) ? 0 :
+								   -EBADMSG;
+		map = maps[~i & 1];
+	}
+	return ret ?: LENGTH;
+}
+
+#define REGISTER_CLONE_BUFFERS 30
+
+/* A ring that has the buffers of another one, which is gone. */
+static long clone_buffers(void)
+{
+	struct {
+		uint32_t src_fd, flags, pad[6];
+	} clone = {};
+	struct io_uring second;
+	long ret = set_up() ?: set_up_ring(&second);
+
+	if (ret)
+		return ret;
+	clone.src_fd = ring.ring_fd;
+	ret = RESULT(syscall(SYS_io_uring_register, second.ring_fd,
+			     REGISTER_CLONE_BUFFERS, &clone, 1));
+	if (ret)
+		return ret;
+	submit_all(&ring);
+	submit_all(&second);
+	ret = reap_all(&second);
+	io_uring_queue_exit(&ring);
+	if (ret != LENGTH)
+		return ret;
+	submit_all(&second);
+	ret = reap_all(&second);
+	return ret == LENGTH && differs(map) ? -EBADMSG : ret;
+}
+
+/* The child has neither the mapping nor, when it ends, anything to take away. */
+static long fork_off(void)
+{
+	long ret = set_up();
+	pid_t pid;
+
+	if (ret)
+		return ret;
+	submit_all(&ring);
+	pid = fork();
+	if (!pid) {
+		munmap(map, SIZE);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	ret = reap_all(&ring);
+	return ret == LENGTH && differs(map) ? -EBADMSG : ret;
+}
+
+static long many(void (*end)(void))
+{
+	long count = 0;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		int status, ready[2];
+		pid_t pid;
+		char byte = 0;
+
+		if (pipe(ready))
+			err(1, "pipe");
+		pid = fork();
+		if (!pid) {
+			long ret = set_up();
+
+			if (ret)
+				_exit(-ret);
+			submit_all(&ring);
+			if (write(ready[1], &byte, 1) != 1)
+				_exit(1);
+			end();
+		}
+		close(ready[1]);
+		if (read(ready[0], &byte, 1) == 1 && end == (void *)pause)
+			kill(pid, SIGKILL);
+		close(ready[0]);
+		waitpid(pid, &status, 0);
+		if (WIFEXITED(status) && WEXITSTATUS(status))
+			return -WEXITSTATUS(status);
+		count++;
+	}
+	return count;
+}
+
+static void leave(void)
+{
+	_exit(0);
+}
+
+static void execute(void)
+{
+	execl("/bin/true", "true", NULL);
+}
+
+static long kill_it(void)
+{
+	return many((void *)pause);
+}
+
+static long exit_early(void)
+{
+	return many(leave);
+}
+
+static long exec_early(void)
+{
+	return many(execute);
+}
+
+static long to_file(int file, bool write)
+{
+	long ret = file < 0 ? -errno : set_up();
+
+	return ret ?: one(&ring, file, write, 0);
+}
+
+static long buffered(void)
+{
+	return to_file(open(opt.device, O_RDWR), false);
+}
+
+static long to_pipe(void)
+{
+	int fds[2];
+
+	if (pipe(fds))
+		err(1, "pipe");
+	return to_file(fds[1], true);
+}
+
+static long to_tmpfs(void)
+{
+	char name[] = "/dev/shm/lab.XXXXXX";
+	int file = mkostemp(name, O_DIRECT);
+
+	if (file >= 0)
+		unlink(name);
+	return to_file(file, true);
+}
+
+/* A drive whose driver takes no P2P memory */
+static long no_p2p_queue(void)
+{
+	return opt.file ? to_file(open(opt.file, O_RDWR | O_DIRECT), false) :
+			  -EREMOTEIO;
+}
+
+static long passthrough(void)
+{
+	const char *number = strstr(opt.device, "nvme") + strlen("nvme");
+	struct nvme_uring_cmd cmd = { .opcode = NVME_CMD_READ };
+	struct io_uring commands;
+	struct io_uring_sqe *sqe;
+	struct iovec iov = {};
+	char generic[64];
+	long ret = set_up();
+	int file;
+
+	if (ret)
+		return ret;
+	snprintf(generic, sizeof(generic), "/dev/ng%s", number);
+	file = open(generic, O_RDWR);
+	if (file < 0)
+		err(1, "%s", generic);
+	iov = (struct iovec){ map, SIZE };
+	pass_ring_init(&commands, 4, 0);
+	ret = io_uring_register_buffers(&commands, &iov, 1);
+	if (ret)
+		return ret;
+	cmd.nsid = pass_nsid(file, generic);
+	cmd.addr = (uintptr_t)map;
+	cmd.data_len = PAGE;
+	cmd.cdw12 = PAGE / 512 - 1;
+	sqe = pass_sqe(&commands, file, NVME_URING_CMD_IO, &cmd);
+	sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
+	sqe->buf_index = 0;
+	return pass_wait(&commands);
+}
+
+static long outside(void)
+{
+	long ret = set_up();
+
+	if (ret)
+		return ret;
+	prepare(&ring, fd, false, SIZE - LENGTH + 512);
+	io_uring_submit(&ring);
+	return reap(&ring);
+}
+
+/* A ring itself lies in memory that nobody takes away. */
+static long ring_memory(void)
+{
+	struct io_uring_params params = {
+		.flags = 1U << 14, /* IORING_SETUP_NO_MMAP */
+	};
+	unsigned char *memory = map_memory(opt.p2p, 16 * PAGE);
+	uint64_t rings[2] = { (uintptr_t)memory,
+			      (uintptr_t)memory + 8 * PAGE };
+
+	/* user_addr, the last member, has no name in old headers */
+	memcpy((char *)(&params.sq_off + 1) - 8, &rings[0], 8);
+	memcpy((char *)(&params.cq_off + 1) - 8, &rings[1], 8);
+	return RESULT(syscall(SYS_io_uring_setup, 4, &params));
+}
+
+/* Who has no right to lock more memory cannot register more. */
+static long limit(void)
+{
+	struct rlimit none = { 64 << 10, 64 << 10 };
+	struct iovec iov = { .iov_len = SIZE };
+
+	iov.iov_base = map_memory(opt.p2p, SIZE);
+	if (setrlimit(RLIMIT_MEMLOCK, &none) || setgid(65534) || setuid(65534))
+		err(1, "setuid");
+	return set_up_ring(&ring) ?:
+	       io_uring_register_buffers(&ring, &iov, 1);
+}
+
+#define STOCK .differs = true, .stock = -EFAULT
+
+static const struct trial trials[] = {
+	{ "read", "read into all of it", read_all, .expect = LENGTH,
+	  .reach = true, STOCK },
+	{ "write-unmapped", "write what was unmapped since", write_unmapped,
+	  .expect = LENGTH, .reach = true, STOCK },
+	{ "read-unmapped", "read to what was unmapped since", read_unmapped,
+	  .expect = LENGTH, .reach = true, STOCK },
+	{ "unregister", "unregister it with reads in flight", unregister,
+	  .expect = LENGTH, STOCK },
+	{ "update", "register other memory in its place with reads in flight",
+	  update, .expect = LENGTH, STOCK },
+	{ "clone", "give it to another ring and close the first", clone_buffers,
+	  .expect = LENGTH, STOCK },
+	{ "fork", "fork() a process that unmaps it and ends", fork_off,
+	  .expect = LENGTH, STOCK },
+	{ "kill", "kill processes with reads in flight", kill_it,
+	  .expect = ROUNDS, STOCK },
+	{ "exit", "processes that end with reads in flight", exit_early,
+	  .expect = ROUNDS, STOCK },
+	{ "execute", "execve() with reads in flight", exec_early,
+	  .expect = ROUNDS, STOCK },
+	{ "outside", "read beyond its end", outside, .expect = -EFAULT },
+	{ "buffered", "read through the page cache", buffered,
+	  .expect = -EINVAL, STOCK },
+	{ "pipe", "write it to a pipe", to_pipe, .expect = -EOPNOTSUPP, STOCK },
+	{ "tmpfs", "write it to a file of no drive", to_tmpfs,
+	  .expect = -EOPNOTSUPP, STOCK },
+	{ "queue", "read into it from a drive that takes no P2P memory",
+	  no_p2p_queue, .expect = -EREMOTEIO, STOCK },
+	{ "passthrough", "read into it by a command passed through",
+	  passthrough, .expect = -EOPNOTSUPP, STOCK },
+	{ "ring", "have a ring in P2P memory", ring_memory, .expect = -EFAULT },
+	{ "limit", "register more than one may lock", limit, .expect = -ENOMEM,
+	  STOCK },
+	{}
+};
+
+int main(int argc, char **argv)
+{
+	return run_trials(argc, argv, trials);
+}
