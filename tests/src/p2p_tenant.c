@@ -36,6 +36,20 @@ static void read_into(unsigned char *map, size_t size, const char *device)
 	close(fd);
 }
 
+static unsigned char *map_p2p(const char *p2p, size_t size)
+{
+	int fd = open(p2p, O_RDWR);
+	unsigned char *map;
+
+	if (fd < 0)
+		err(1, "%s", p2p);
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		err(1, "mapping %zu bytes of %s", size, p2p);
+	close(fd);
+	return map;
+}
+
 static uint64_t word_at(size_t at)
 {
 	return 0x7e4a4e7000000000 + at;
@@ -44,36 +58,38 @@ static uint64_t word_at(size_t at)
 int main(int argc, char **argv)
 {
 	const char *p2p = NULL, *device = NULL;
-	unsigned long size = 0;
+	unsigned long size = 0, again = 0;
 	const struct option_entry entries[] = {
 		{ "p2p", "PATH", "p2pmem/allocate of the provider",
 		  .text = &p2p },
 		{ "size", "BYTES", "memory to allocate", .number = &size },
 		{ "device", "PATH", "read all of it from there first",
 		  .text = &device },
+		{ "again", "N",
+		  "then free it and allocate as much at once, so many times",
+		  .number = &again },
 		{}
 	};
 	volatile uint64_t *words;
 	unsigned char *map;
-	int fd;
 
 	parse_options(
 		argc, argv,
-		"Usage: p2p_tenant --p2p PATH --size BYTES [--device PATH]\n"
+		"Usage: p2p_tenant --p2p PATH --size BYTES [--device PATH [--again N]]\n"
 		"\n"
 		"Prints \"ready\", waits for a line, exits with 1 if the memory has changed by then.",
 		entries);
 	if (!p2p || !size)
 		errx(2, "--p2p and --size are needed, see --help");
 
-	fd = open(p2p, O_RDWR);
-	if (fd < 0)
-		err(1, "%s", p2p);
-	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		err(1, "mapping %lu bytes of %s", size, p2p);
+	map = map_p2p(p2p, size);
 	if (device)
 		read_into(map, size, device);
+	for (unsigned long i = 0; i < again; i++) {
+		munmap(map, size);
+		map = map_p2p(p2p, size);
+		read_into(map, CHUNK, device);
+	}
 	words = (uint64_t *)map;
 	for (size_t at = 0; at < size; at += 512)
 		words[at / 8] = word_at(at);
