@@ -77,12 +77,14 @@ static void submit(unsigned int count)
 		errx(1, "io_uring_submit: %d of %u", ret, count);
 }
 
-/* Of every buffer some */
-static void submit_all(void)
+/* Of every buffer some: count times the next one */
+static void submit_next(int count)
 {
-	for (int i = 0; i < DEPTH; i++)
-		prepare(i % NR_BUFFERS, i * LENGTH);
-	submit(DEPTH);
+	static unsigned int next;
+
+	for (int i = 0; i < count; i++, next++)
+		prepare(next % NR_BUFFERS, next % DEPTH * LENGTH);
+	submit(count);
 }
 
 /* The next completion; who is stopped in waiting for it waits again. */
@@ -103,9 +105,9 @@ struct counts {
 	unsigned long done, gone;
 };
 
-static void reap_all(struct counts *counts)
+static void reap(struct counts *counts, int count)
 {
-	for (int i = 0; i < DEPTH; i++) {
+	for (int i = 0; i < count; i++) {
 		struct io_uring_cqe *cqe = wait_cqe();
 		int ret = cqe->res;
 
@@ -187,7 +189,7 @@ int main(int argc, char **argv)
 		errx(1, "--device, --p2p and --gone are needed, see --help");
 	setvbuf(stdout, NULL, _IONBF, 0);
 	set_up();
-	submit_all();
+	submit_next(DEPTH);
 	puts("ready");
 	while (access(opt.gone, F_OK)) {
 		if (opt.still) {
@@ -195,15 +197,16 @@ int main(int argc, char **argv)
 				  NULL);
 			continue;
 		}
-		reap_all(&counts);
-		submit_all();
+		/* so that there is always one in flight */
+		reap(&counts, 1);
+		submit_next(1);
 	}
 	/* The device must be done with memory that is gone. */
 	io_uring_get_events(&ring);
 	if (opt.still && !opt.polled && io_uring_cq_ready(&ring) != DEPTH)
 		errx(1, "%u reads of %u have ended", io_uring_cq_ready(&ring),
 		     DEPTH);
-	reap_all(&counts);
+	reap(&counts, DEPTH);
 	if (!opt.alone)
 		check();
 	printf("%lu reads done, %lu found the memory gone\n", counts.done,
