@@ -2,11 +2,12 @@
 /*
  * Registered buffers with P2P memory, which its provider may take back.
  *
- * A read or write counts itself as a user for as long as a device may access the
- * buffer: from before the file is asked until it says that it is done, whether or
- * not somebody has seen the completion by then. A provider that goes away stops
- * new users, waits for those there are, and unpins the pages. What comes later
- * ends with -ENODEV. The buffer stays in its ring until it is unregistered.
+ * A read or write counts itself as a user for as long as a drive may access the
+ * buffer: from right before the drive is asked until it says that it is done,
+ * whether or not somebody has seen the completion by then. A provider that goes
+ * away stops new users, waits for those there are, and unpins the pages. What
+ * comes later ends with -ENODEV. The buffer stays in its ring until it is
+ * unregistered.
  */
 #include <linux/fs.h>
 #include <linux/io_uring.h>
@@ -196,41 +197,34 @@ bool io_p2p_buf_exit(struct io_mapped_ubuf *imu)
 	return !released;
 }
 
-/*
- * Whether all that @file does with pages ends in bios, which know what takes P2P
- * memory, or in copies by the CPU.
- */
-static bool io_p2p_file(struct file *file)
-{
-	struct inode *inode = file_inode(file);
-
-	return S_ISBLK(inode->i_mode) ||
-	       (S_ISREG(inode->i_mode) && inode->i_sb->s_bdev);
-}
-
 void __io_p2p_rw_done(struct io_kiocb *req)
 {
 	req->flags &= ~REQ_F_P2P_BUF;
 	percpu_ref_put(&req->imu->p2p->users);
 }
 
-/* Issue @req, whose buffer has P2P memory, by @rw. */
-int io_p2p_rw(struct io_kiocb *req, unsigned int issue_flags,
-	      int (*rw)(struct io_kiocb *req, unsigned int issue_flags))
+/*
+ * Have @rw, of the file of @req, read or write @iter, of a buffer with P2P
+ * memory. Only drives are asked: a file system may wait for locks, and those for
+ * anybody, while this counts as a user.
+ */
+ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
+		  struct iov_iter *iter,
+		  ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter))
 {
-	int ret;
+	ssize_t ret;
 
-	if (!io_p2p_file(req->file))
+	if (!S_ISBLK(file_inode(req->file)->i_mode))
 		return -EOPNOTSUPP;
-	if (!(req->file->f_flags & O_DIRECT))
+	if (!(kiocb->ki_flags & IOCB_DIRECT))
 		return -EINVAL;
 	if (!percpu_ref_tryget_live(&req->imu->p2p->users))
 		return -ENODEV;
 
 	req->flags |= REQ_F_P2P_BUF;
-	ret = rw(req, issue_flags);
-	/* otherwise the file is or was done with it, and has said or will say so */
-	if (ret != IOU_ISSUE_SKIP_COMPLETE)
+	ret = rw(kiocb, iter);
+	/* otherwise the drive is done with it, and has said or will say so */
+	if (ret != -EIOCBQUEUED)
 		io_p2p_rw_done(req);
 	return ret;
 }

@@ -3,6 +3,7 @@
 #ifndef IOU_P2P_BUF_H
 #define IOU_P2P_BUF_H
 
+#include <linux/fs.h>
 #include <linux/io_uring_types.h>
 
 struct io_mapped_ubuf;
@@ -10,8 +11,9 @@ struct io_mapped_ubuf;
 #ifdef CONFIG_PCI_P2PDMA
 int io_p2p_buf_init(struct io_mapped_ubuf *imu);
 bool io_p2p_buf_exit(struct io_mapped_ubuf *imu);
-int io_p2p_rw(struct io_kiocb *req, unsigned int issue_flags,
-	      int (*rw)(struct io_kiocb *req, unsigned int issue_flags));
+ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
+		  struct iov_iter *iter,
+		  ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter));
 void __io_p2p_rw_done(struct io_kiocb *req);
 
 /* The device is done with the buffer of @req, or never began. Any context. */
@@ -31,11 +33,12 @@ static inline bool io_p2p_buf_exit(struct io_mapped_ubuf *imu)
 	return true;
 }
 
-static inline int io_p2p_rw(struct io_kiocb *req, unsigned int issue_flags,
-			    int (*rw)(struct io_kiocb *req,
-				      unsigned int issue_flags))
+static inline ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
+				struct iov_iter *iter,
+				ssize_t (*rw)(struct kiocb *kiocb,
+					      struct iov_iter *iter))
 {
-	return rw(req, issue_flags);
+	return -EOPNOTSUPP;
 }
 
 static inline void io_p2p_rw_done(struct io_kiocb *req)
