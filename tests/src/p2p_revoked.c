@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -26,6 +28,7 @@ static struct {
 	bool polled;
 	bool still;
 	bool alone;
+	bool toggle;
 } opt;
 
 static struct iovec buffers[NR_BUFFERS];
@@ -115,7 +118,7 @@ static void reap(struct counts *counts, int count)
 			counts->gone++;
 		else if (ret == LENGTH)
 			counts->done++;
-		else if (!opt.alone)
+		else if (!opt.alone && !(opt.toggle && ret == -EINVAL))
 			errx(1, "read into buffer %llu: %d",
 			     (unsigned long long)cqe->user_data, ret);
 		io_uring_cqe_seen(&ring, cqe);
@@ -139,6 +142,19 @@ static void expect(const char *what, long result, long wanted)
 {
 	if (result != wanted)
 		errx(1, "%s: %ld, expected %ld", what, result, wanted);
+}
+
+static atomic_bool stop;
+
+static void *toggle_direct(void *argument)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	while (!atomic_load(&stop)) {
+		fcntl(fd, F_SETFL, flags & ~O_DIRECT);
+		fcntl(fd, F_SETFL, flags);
+	}
+	return argument;
 }
 
 /* What is left when the provider has gone */
@@ -175,11 +191,15 @@ int main(int argc, char **argv)
 		{ "still", NULL,
 		  "begin some reads and see them end when the provider has gone (default: go on reading)",
 		  .flag = &opt.still },
+		{ "toggle", NULL,
+		  "take O_DIRECT from the drive's file and give it back all the time",
+		  .flag = &opt.toggle },
 		{ "alone", NULL, "the device itself goes away, too",
 		  .flag = &opt.alone },
 		{}
 	};
 	struct counts counts = {};
+	pthread_t thread;
 
 	parse_options(argc, argv,
 		      "Usage: p2p_revoked --device PATH --p2p PATH [option...]\n\n"
@@ -189,6 +209,8 @@ int main(int argc, char **argv)
 		errx(1, "--device, --p2p and --gone are needed, see --help");
 	setvbuf(stdout, NULL, _IONBF, 0);
 	set_up();
+	if (opt.toggle && pthread_create(&thread, NULL, toggle_direct, NULL))
+		errx(1, "pthread_create");
 	submit_next(DEPTH);
 	puts("ready");
 	while (access(opt.gone, F_OK)) {
@@ -207,6 +229,10 @@ int main(int argc, char **argv)
 		errx(1, "%u reads of %u have ended", io_uring_cq_ready(&ring),
 		     DEPTH);
 	reap(&counts, DEPTH);
+	if (opt.toggle) {
+		atomic_store(&stop, true);
+		pthread_join(thread, NULL);
+	}
 	if (!opt.alone)
 		check();
 	printf("%lu reads done, %lu found the memory gone\n", counts.done,
