@@ -22,6 +22,10 @@
 #define BLOCK 512
 #define NVME_PAGE 4096
 #define FIRST_LBA 65536
+/* A page that differs from all that a buffer holds */
+#define OTHER_LBA 32768
+#define OTHER 0x5a
+#define OTHER_WORD 0x5a5a5a5a5a5a5a5aULL
 /* Where the buffer begins in its first page: not at a granule */
 #define HEAD 1024
 #define GUARD 0xee
@@ -66,7 +70,7 @@ static dma_addr_t stale_addr;
 static struct task_struct *thread;
 static atomic_t users, revoking, revoked, early;
 static unsigned int nr_ios, status, last_ranges;
-static int reason;
+static int reason, reached;
 module_param(nr_ios, uint, 0444);
 module_param(status, uint, 0444);
 
@@ -247,9 +251,9 @@ static int transfer(u8 opcode, u64 offset, u64 len, size_t most)
 }
 
 /* Move a block in the plain page. */
-static int transfer_plain(u8 opcode, u64 offset, size_t len)
+static int transfer_plain(u8 opcode, u64 lba, size_t len)
 {
-	start_io(0, opcode, FIRST_LBA + offset / BLOCK, plain_dma, len);
+	start_io(0, opcode, lba, plain_dma, len);
 	return wait_one(&io);
 }
 
@@ -296,7 +300,7 @@ static int verify_write(u32 seed, size_t most)
 	for (offset = 0; offset < reg->size && !ret; offset += at) {
 		size_t len = min_t(u64, reg->size - offset, NVME_PAGE);
 
-		ret = transfer_plain(nvme_cmd_read, offset, len);
+		ret = transfer_plain(nvme_cmd_read, FIRST_LBA + offset / BLOCK, len);
 		for (at = 0; at < len && !ret; at += 4)
 			ret = compare(offset + at, *(u32 *)(plain + at), seed, "on the drive");
 	}
@@ -327,7 +331,7 @@ static int verify_read(u32 seed, size_t most)
 			*(u32 *)(plain + at) = word_at(offset + at, seed);
 		/* before the doorbell */
 		mb();
-		ret = transfer_plain(nvme_cmd_write, offset, len);
+		ret = transfer_plain(nvme_cmd_write, FIRST_LBA + offset / BLOCK, len);
 	}
 	ret = ret ?: transfer(nvme_cmd_read, 0, reg->size, most);
 	for (offset = 0; offset < reg->size && !ret; offset += 4)
@@ -347,11 +351,31 @@ static void free_p2p(void)
 	}
 }
 
-static bool is_mapped(void)
+static bool is_translated(void)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(&pdev->dev);
 
-	return domain && iommu_is_dma_domain(domain) && iommu_iova_to_phys(domain, stale_addr);
+	return domain && iommu_is_dma_domain(domain);
+}
+
+static bool is_mapped(void)
+{
+	return is_translated() && iommu_iova_to_phys(iommu_get_domain_for_dev(&pdev->dev), stale_addr);
+}
+
+/* Whether the drive can still write where the buffer was, to a page that is this driver's in any case. */
+static bool is_reached(void)
+{
+	u64 *host = pieces[2].virt;
+
+	if (!is_translated())
+		return false;
+	start_io(0, nvme_cmd_read, OTHER_LBA, stale_addr, NVME_PAGE);
+	wait_one(&io);
+	for (int i = 0; i < NVME_PAGE / sizeof(*host); i++)
+		if (READ_ONCE(host[i]) == OTHER_WORD)
+			return true;
+	return false;
 }
 
 static void told_revoking(struct dma_registration *told, enum dma_registration_reason why)
@@ -364,6 +388,8 @@ static void told_revoked(struct dma_registration *told, enum dma_registration_re
 {
 	if (atomic_read(&users) || !atomic_read(&revoking) || is_mapped())
 		atomic_inc(&early);
+	/* nothing else is in flight */
+	reached = is_reached();
 	reason = why;
 	free_p2p();
 	atomic_inc(&revoked);
@@ -441,12 +467,17 @@ static int do_register(unsigned int turns)
 	if (reg)
 		return -EBUSY;
 	ret = add_pieces(turns);
+	memset(plain, OTHER, NVME_PAGE);
+	/* before the doorbell */
+	mb();
+	ret = ret ?: transfer_plain(nvme_cmd_write, OTHER_LBA, NVME_PAGE);
 	mem.nr_pieces = nr_pieces;
 	if (!ret) {
 		atomic_set(&revoking, 0);
 		atomic_set(&revoked, 0);
 		atomic_set(&early, 0);
 		reason = 0;
+		reached = 0;
 		reg = dma_register_phys(&client, &mem, &ops, NULL);
 		ret = PTR_ERR_OR_ZERO(reg);
 	}
@@ -520,30 +551,6 @@ static int do_io(unsigned int unused)
 	return 0;
 }
 
-/* Let the drive write where the buffer was: -EFAULT if it reaches it. Nothing may be in flight. */
-static int do_stale(unsigned int unused)
-{
-	u64 *host = pieces[2].virt;
-	int ret = 0;
-
-	if (!reg || !dma_registration_reason(reg))
-		return -ENOENT;
-	memset(plain, 0x5a, NVME_PAGE);
-	/* before the doorbell */
-	mb();
-	if (transfer_plain(nvme_cmd_write, 0, NVME_PAGE))
-		return -EIO;
-	memset(host, 0xa5, NVME_PAGE);
-	/* before the doorbell */
-	mb();
-	start_io(0, nvme_cmd_read, FIRST_LBA, stale_addr, NVME_PAGE);
-	wait_one(&io);
-	for (int i = 0; i < NVME_PAGE / sizeof(*host) && !ret; i++)
-		if (READ_ONCE(host[i]) != 0xa5a5a5a5a5a5a5a5)
-			ret = -EFAULT;
-	return ret;
-}
-
 static int do_revoke(unsigned int unused)
 {
 	if (!reg)
@@ -585,13 +592,13 @@ ACTION(register);
 ACTION(verify);
 ACTION(io);
 ACTION(revoke);
-ACTION(stale);
 ACTION(drop);
 
 static int state_get(char *buffer, const struct kernel_param *kp)
 {
-	return sysfs_emit(buffer, "ranges=%u pieces=%u reason=%d revoking=%d revoked=%d early=%d\n", last_ranges,
-			  nr_pieces, reason, atomic_read(&revoking), atomic_read(&revoked), atomic_read(&early));
+	return sysfs_emit(buffer, "ranges=%u pieces=%u reason=%d revoking=%d revoked=%d early=%d reached=%d\n",
+			  last_ranges, nr_pieces, reason, atomic_read(&revoking), atomic_read(&revoked),
+			  atomic_read(&early), reached);
 }
 
 static const struct kernel_param_ops state_ops = { .get = state_get };
