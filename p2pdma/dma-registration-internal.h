@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* For registration.c and its KUnit tests */
+#ifndef _KERNEL_DMA_REGISTRATION_H
+#define _KERNEL_DMA_REGISTRATION_H
+
+#include <linux/dma-registration.h>
+#include <linux/pci-p2pdma.h>
+
+/* How DMA addresses come about of one kind of memory */
+struct dma_reg_reach {
+	phys_addr_t last; /* highest physical address; 0 if none is reached */
+	u64 offset; /* DMA minus physical address, without an IOMMU */
+};
+
+/* What is to be known of a device to lay out a registration */
+struct dma_reg_way {
+	struct device *dev;
+	u64 granule; /* the IOMMU's smallest page; 0 for no IOMMU */
+	struct dma_reg_reach host;
+	struct dma_reg_reach p2p; /* through the host bridge */
+};
+
+#if IS_ENABLED(CONFIG_KUNIT)
+enum pci_p2pdma_map_type
+dma_reg_class(const struct dma_reg_way *way,
+	      const struct dma_registration_piece *piece,
+	      struct pci_p2pdma_map_state *state);
+struct dma_registration *
+dma_reg_plan(const struct dma_reg_way *way,
+	     const struct dma_registration_memory *mem);
+void dma_reg_free(struct dma_registration *reg);
+#endif
+
+#endif /* _KERNEL_DMA_REGISTRATION_H */
