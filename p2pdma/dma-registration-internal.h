@@ -18,6 +18,7 @@ struct dma_reg_way {
 	u64 granule; /* the IOMMU's smallest page; 0 for no IOMMU */
 	struct dma_reg_reach host;
 	struct dma_reg_reach p2p; /* through the host bridge */
+	u64 bus_last; /* highest bus address; 0 for no limit */
 };
 
 #if IS_ENABLED(CONFIG_KUNIT)

@@ -622,7 +622,7 @@ static void register_error_test(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, register_error(test, &host), 0);
 	KUNIT_EXPECT_EQ(test, register_error(test, &high), -EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, register_error(test, &b), -EREMOTEIO);
-	KUNIT_EXPECT_EQ(test, register_error(test, &a), 0);
+	KUNIT_EXPECT_EQ(test, register_error(test, &a), -EREMOTEIO);
 	dev->coherent_dma_mask = DMA_BIT_MASK(64);
 
 	/* bounces; a bus address does not */

@@ -10,9 +10,9 @@
  * unless the run before ends with its granule.
  *
  * Revoking has two parts. It begins under the mutex, where the first reason wins
- * and new users are turned away. Whoever had the first reason then finishes it
- * without the mutex: tells the owner, waits for the users, unmaps. The others wait
- * for that.
+ * and new users are turned away. Whoever comes first then finishes it without the
+ * mutex: tells the owner, waits for the users, unmaps. All others wait for that,
+ * and nobody for another registration.
  */
 #include <kunit/static_stub.h>
 #include <kunit/visibility.h>
@@ -28,11 +28,14 @@
 #include <linux/pfn.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/wait.h>
 
 #include "registration.h"
 
 /* Protects struct dma_registrations, and who revokes. Not held while waiting. */
 static DEFINE_MUTEX(dma_registrations_mutex);
+/* For the calls of dma_register_phys() that are under way to end */
+static DECLARE_WAIT_QUEUE_HEAD(dma_registrations_wait);
 
 /* A walk over the runs of what is registered; the fields but the first tell a run */
 struct dma_reg_walk {
@@ -124,6 +127,9 @@ static int dma_reg_place(struct dma_reg_walk *walk)
 	case PCI_P2PDMA_MAP_BUS_ADDR:
 		walk->addr = pci_p2pdma_bus_addr_map(walk->provider,
 						     walk->paddr);
+		if (walk->way->bus_last &&
+		    walk->addr + walk->len - 1 > walk->way->bus_last)
+			return -EREMOTEIO;
 		return 0;
 	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
 		reach = &walk->way->p2p;
@@ -135,7 +141,7 @@ static int dma_reg_place(struct dma_reg_walk *walk)
 	}
 
 	if (!reach->last)
-		return -EOPNOTSUPP;
+		return walk->provider ? -EREMOTEIO : -EOPNOTSUPP;
 	if (walk->paddr + walk->len - 1 > reach->last)
 		return walk->provider ? -EREMOTEIO : -EOPNOTSUPP;
 	if (walk->way->granule)
@@ -227,8 +233,9 @@ static int dma_reg_make_index(struct dma_registration *reg)
 	reg->index = kvcalloc(DIV_ROUND_UP_ULL(granules, 64),
 			      sizeof(*reg->index),
 			      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	/* then it is searched without */
 	if (!reg->index)
-		return -ENOMEM;
+		return 0;
 
 	for (i = 0; i < reg->nr_ranges; i++) {
 		g = (reg->ranges[i].offset + reg->pad) >> reg->shift;
@@ -285,6 +292,9 @@ static int dma_reg_lay_out(const struct dma_reg_way *way,
 	*nr_ranges = 0;
 	while ((ret = dma_reg_next(&walk)) > 0) {
 		if (reg && !walk.joins) {
+			/* A provider that goes changes what is reached how. */
+			if (*nr_ranges == reg->nr_ranges)
+				return -ENODEV;
 			reg->ranges[*nr_ranges].addr = walk.addr;
 			reg->ranges[*nr_ranges].offset = walk.offset;
 		}
@@ -296,6 +306,8 @@ static int dma_reg_lay_out(const struct dma_reg_way *way,
 	}
 	if (ret || !reg)
 		return ret;
+	if (*nr_ranges != reg->nr_ranges)
+		return -ENODEV;
 	reg->ranges[*nr_ranges].offset = walk.offset;
 	reg->size = walk.offset;
 	reg->span = walk.iova_end;
@@ -328,7 +340,7 @@ dma_reg_plan(const struct dma_reg_way *way,
 	     const struct dma_registration_memory *mem)
 {
 	struct dma_registration *reg;
-	unsigned int nr;
+	unsigned int nr, again;
 	int ret;
 
 	ret = dma_reg_check(mem) ?: dma_reg_lay_out(way, mem, NULL, &nr);
@@ -339,7 +351,8 @@ dma_reg_plan(const struct dma_reg_way *way,
 	if (!reg)
 		return ERR_PTR(-ENOMEM);
 	reg->dir = mem->dir;
-	ret = dma_reg_lay_out(way, mem, reg, &reg->nr_ranges);
+	reg->nr_ranges = nr;
+	ret = dma_reg_lay_out(way, mem, reg, &again);
 	if (!ret && nr > 1)
 		ret = dma_reg_make_index(reg);
 	if (!ret)
@@ -351,7 +364,10 @@ EXPORT_SYMBOL_IF_KUNIT(dma_reg_plan);
 
 static int dma_reg_find_way(struct device *dev, struct dma_reg_way *way)
 {
-	*way = (struct dma_reg_way){ .dev = dev };
+	*way = (struct dma_reg_way){
+		.dev = dev,
+		.bus_last = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit),
+	};
 	if (dev_is_pci(dev) && to_pci_dev(dev)->untrusted)
 		return -EPERM;
 	if (use_dma_iommu(dev)) {
@@ -478,23 +494,51 @@ static void dma_reg_delist(struct dma_registration *reg)
 	mutex_unlock(&dma_registrations_mutex);
 }
 
-/* Return: whether the caller is to finish, as nobody revoked before. */
-static bool dma_reg_begin_revoke(struct dma_registration *reg,
+static void dma_reg_turned_away(struct percpu_ref *users)
+{
+	complete_all(&container_of(users, struct dma_registration,
+				   users)->turned_away);
+}
+
+/* The first reason stays. */
+static void dma_reg_begin_revoke(struct dma_registration *reg,
 				 enum dma_registration_reason reason)
 {
 	lockdep_assert_held(&dma_registrations_mutex);
 	if (reg->reason != DMA_REGISTRATION_LIVE)
-		return false;
+		return;
 	WRITE_ONCE(reg->reason, reason);
-	percpu_ref_kill(&reg->users);
-	return true;
+	/* for who is turned away: see dma_registration_reason() */
+	smp_wmb();
+	percpu_ref_kill_and_confirm(&reg->users, dma_reg_turned_away);
 }
 
+static bool dma_reg_claim(struct dma_registration *reg)
+{
+	bool claimed;
+
+	mutex_lock(&dma_registrations_mutex);
+	claimed = !reg->finishing;
+	reg->finishing = true;
+	mutex_unlock(&dma_registrations_mutex);
+	return claimed;
+}
+
+/*
+ * Finish what dma_reg_begin_revoke() began, whoever did that: the first who comes
+ * does it, all others wait. The caller has a reference, and does not wait for any
+ * other registration.
+ */
 static void dma_reg_finish_revoke(struct dma_registration *reg)
 {
 	bool tell = reg->announced &&
 		    reg->reason != DMA_REGISTRATION_UNREGISTERED;
 
+	if (!dma_reg_claim(reg)) {
+		wait_for_completion(&reg->done);
+		return;
+	}
+	wait_for_completion(&reg->turned_away);
 	if (tell && reg->ops->revoking)
 		reg->ops->revoking(reg, reg->reason);
 	wait_for_completion(&reg->idle);
@@ -503,14 +547,6 @@ static void dma_reg_finish_revoke(struct dma_registration *reg)
 		reg->ops->revoked(reg, reg->reason);
 	dma_reg_delist(reg);
 	complete_all(&reg->done);
-}
-
-static void dma_reg_end_revoke(struct dma_registration *reg, bool first)
-{
-	if (first)
-		dma_reg_finish_revoke(reg);
-	else
-		wait_for_completion(&reg->done);
 }
 
 /* Let the owner know of revocations from now on, if there was none yet. */
@@ -539,6 +575,7 @@ static int dma_reg_prepare(struct dma_registration *reg,
 	reg->of_client.reg = reg;
 	reg->of_client.in = &client->registrations;
 	refcount_set(&reg->refs, 1);
+	init_completion(&reg->turned_away);
 	init_completion(&reg->idle);
 	init_completion(&reg->done);
 	ret = percpu_ref_init(&reg->users, dma_reg_idle, 0, GFP_KERNEL_ACCOUNT);
@@ -550,6 +587,59 @@ static int dma_reg_prepare(struct dma_registration *reg,
 	if (ret)
 		percpu_ref_exit(&reg->users);
 	return ret;
+}
+
+/* Begin to register for a client, which does not go before that has ended. */
+static int dma_reg_enter(struct dma_registrations *regs)
+{
+	int ret = 0;
+
+	mutex_lock(&dma_registrations_mutex);
+	if (regs->closed)
+		ret = -ENODEV;
+	else
+		regs->registering++;
+	mutex_unlock(&dma_registrations_mutex);
+	return ret;
+}
+
+static void dma_reg_leave(struct dma_registrations *regs)
+{
+	mutex_lock(&dma_registrations_mutex);
+	regs->registering--;
+	mutex_unlock(&dma_registrations_mutex);
+	wake_up_all(&dma_registrations_wait);
+}
+
+static struct dma_registration *
+dma_reg_make(struct dma_registration_client *client,
+	     const struct dma_registration_memory *mem,
+	     const struct dma_registration_ops *ops, void *owner)
+{
+	struct dma_reg_way way;
+	struct dma_registration *reg;
+	int ret;
+
+	ret = dma_reg_find_way(client->dev, &way);
+	if (ret)
+		return ERR_PTR(ret);
+	reg = dma_reg_plan(&way, mem);
+	if (IS_ERR(reg))
+		return reg;
+	reg->ops = ops;
+	reg->owner = owner;
+	ret = dma_reg_prepare(reg, client);
+	if (ret) {
+		dma_reg_free(reg);
+		return ERR_PTR(ret);
+	}
+
+	ret = dma_reg_map(reg, &way, mem) ?: dma_reg_announce(reg);
+	percpu_ref_put(&reg->users);
+	if (!ret)
+		return reg;
+	dma_unregister(reg);
+	return ERR_PTR(ret);
 }
 
 /**
@@ -585,30 +675,15 @@ dma_register_phys(struct dma_registration_client *client,
 		  const struct dma_registration_memory *mem,
 		  const struct dma_registration_ops *ops, void *owner)
 {
-	struct dma_reg_way way;
 	struct dma_registration *reg;
 	int ret;
 
-	ret = dma_reg_find_way(client->dev, &way);
+	ret = dma_reg_enter(&client->registrations);
 	if (ret)
 		return ERR_PTR(ret);
-	reg = dma_reg_plan(&way, mem);
-	if (IS_ERR(reg))
-		return reg;
-	reg->ops = ops;
-	reg->owner = owner;
-	ret = dma_reg_prepare(reg, client);
-	if (ret) {
-		dma_reg_free(reg);
-		return ERR_PTR(ret);
-	}
-
-	ret = dma_reg_map(reg, &way, mem) ?: dma_reg_announce(reg);
-	percpu_ref_put(&reg->users);
-	if (!ret)
-		return reg;
-	dma_unregister(reg);
-	return ERR_PTR(ret);
+	reg = dma_reg_make(client, mem, ops, owner);
+	dma_reg_leave(&client->registrations);
+	return reg;
 }
 EXPORT_SYMBOL_GPL(dma_register_phys);
 
@@ -642,14 +717,8 @@ EXPORT_SYMBOL_GPL(dma_unregister_start);
  */
 void dma_unregister(struct dma_registration *reg)
 {
-	bool first;
-
-	mutex_lock(&dma_registrations_mutex);
-	dma_reg_begin_revoke(reg, DMA_REGISTRATION_UNREGISTERED);
-	/* nobody else has this reason */
-	first = reg->reason == DMA_REGISTRATION_UNREGISTERED;
-	mutex_unlock(&dma_registrations_mutex);
-	dma_reg_end_revoke(reg, first);
+	dma_unregister_start(reg);
+	dma_reg_finish_revoke(reg);
 	dma_reg_release(reg);
 }
 EXPORT_SYMBOL_GPL(dma_unregister);
@@ -665,30 +734,15 @@ EXPORT_SYMBOL_GPL(dma_unregister);
  */
 void dma_registration_revoke(struct dma_registration *reg)
 {
-	bool first;
-
 	mutex_lock(&dma_registrations_mutex);
-	first = dma_reg_begin_revoke(reg, DMA_REGISTRATION_OWNER_ASKED);
+	dma_reg_begin_revoke(reg, DMA_REGISTRATION_OWNER_ASKED);
+	/* the owner may unregister it meanwhile */
+	refcount_inc(&reg->refs);
 	mutex_unlock(&dma_registrations_mutex);
-	dma_reg_end_revoke(reg, first);
+	dma_reg_finish_revoke(reg);
+	dma_reg_release(reg);
 }
 EXPORT_SYMBOL_GPL(dma_registration_revoke);
-
-/* End all that @links has, with the mutex given up meanwhile. */
-static void dma_registrations_end(struct list_head *links, bool first)
-{
-	struct dma_registration *reg;
-
-	while (!list_empty(links)) {
-		reg = list_first_entry(links, struct dma_registration_link,
-				       node)->reg;
-		refcount_inc(&reg->refs);
-		mutex_unlock(&dma_registrations_mutex);
-		dma_reg_end_revoke(reg, first);
-		dma_reg_release(reg);
-		mutex_lock(&dma_registrations_mutex);
-	}
-}
 
 /*
  * Revoke all registrations of a client or a provider, and let there be no more. All
@@ -698,17 +752,24 @@ static void dma_registrations_end(struct list_head *links, bool first)
 void dma_registrations_close(struct dma_registrations *regs,
 			     enum dma_registration_reason reason)
 {
-	struct dma_registration_link *link, *next;
-	LIST_HEAD(mine);
+	struct dma_registration_link *link;
+	struct dma_registration *reg;
 
 	mutex_lock(&dma_registrations_mutex);
 	regs->closed = true;
-	list_for_each_entry_safe(link, next, &regs->links, node)
-		if (dma_reg_begin_revoke(link->reg, reason))
-			list_move_tail(&link->node, &mine);
-	dma_registrations_end(&mine, true);
-	dma_registrations_end(&regs->links, false);
+	list_for_each_entry(link, &regs->links, node)
+		dma_reg_begin_revoke(link->reg, reason);
+	while (!list_empty(&regs->links)) {
+		reg = list_first_entry(&regs->links,
+				       struct dma_registration_link, node)->reg;
+		refcount_inc(&reg->refs);
+		mutex_unlock(&dma_registrations_mutex);
+		dma_reg_finish_revoke(reg);
+		dma_reg_release(reg);
+		mutex_lock(&dma_registrations_mutex);
+	}
 	mutex_unlock(&dma_registrations_mutex);
+	wait_event(dma_registrations_wait, !READ_ONCE(regs->registering));
 }
 EXPORT_SYMBOL_IF_KUNIT(dma_registrations_close);
 

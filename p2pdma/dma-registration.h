@@ -14,6 +14,7 @@
 #include <linux/percpu-refcount.h>
 #include <linux/refcount.h>
 #include <linux/types.h>
+#include <asm/barrier.h>
 
 struct device;
 struct dma_registration;
@@ -44,16 +45,16 @@ enum dma_registration_reason {
  *	and the IOTLB is in sync. Unpin the memory here: a provider that goes waits
  *	for that
  *
- * Each is called at most once, in this order, in the process that revokes. After
- * dma_unregister_start() or dma_unregister() that came first, neither is. They may
- * sleep, must end within a bounded time, and must not revoke or unregister any
+ * Each is called at most once, in this order, by whoever comes first to finish:
+ * somebody who revokes, or the owner in dma_unregister() when another has begun to
+ * revoke. After dma_unregister_start() or dma_unregister() that came first, neither
+ * is. They may sleep, must end within a bounded time, and must not revoke or unregister any
  * registration. Both may be called before dma_register_phys() has returned, and
  * none is called or still running when dma_unregister() has returned.
  *
- * No lock of this API is held. With DMA_REGISTRATION_PROVIDER_GONE the driver core
- * holds the provider's device lock; with DMA_REGISTRATION_CLIENT_GONE the client's
- * driver holds what it does around dma_registration_client_exit(), as a rule its
- * device lock; with DMA_REGISTRATION_OWNER_ASKED the owner what it does.
+ * No lock of this API is held. The driver core may hold the provider's device lock;
+ * the client's driver what it does around dma_registration_client_exit(), as a rule
+ * its device lock; the owner what it does when it revokes or unregisters.
  */
 struct dma_registration_ops {
 	void (*revoking)(struct dma_registration *reg,
@@ -69,6 +70,7 @@ struct dma_registration_ops {
 struct dma_registrations {
 	struct list_head links;
 	bool closed; /* there will be no more */
+	unsigned int registering; /* calls of dma_register_phys() */
 };
 
 /* That a registration is one of @in. Private to registration.c. */
@@ -164,10 +166,12 @@ struct dma_registration {
 	enum dma_data_direction dir;
 	enum dma_registration_reason reason; /* the first one */
 	bool announced; /* the owner is to be told */
+	bool finishing; /* somebody revokes it, or has done so */
 	struct dma_iova_state iova;
 	u64 span; /* bytes of IOVAs that are needed */
 	u64 linked; /* of these, from the first on */
 	refcount_t refs; /* the owner's, and those of who waits for @done */
+	struct completion turned_away; /* there are no new users */
 	struct completion idle; /* no user is left */
 	struct completion done; /* revoked */
 	struct dma_registration_link of_client; /* first of all links */
@@ -230,6 +234,8 @@ static inline void dma_registration_put(struct dma_registration *reg)
 static inline enum dma_registration_reason
 dma_registration_reason(const struct dma_registration *reg)
 {
+	/* of who was turned away: what turned it away comes after the reason */
+	smp_rmb();
 	return READ_ONCE(reg->reason);
 }
 
@@ -262,6 +268,7 @@ static inline void dma_registrations_init(struct dma_registrations *regs)
 {
 	INIT_LIST_HEAD(&regs->links);
 	regs->closed = false;
+	regs->registering = 0;
 }
 
 void dma_registrations_close(struct dma_registrations *regs,
