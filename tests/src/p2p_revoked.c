@@ -25,6 +25,7 @@ static struct {
 	const char *device;
 	const char *p2p;
 	const char *gone;
+	const char *fault;
 	bool polled;
 	bool still;
 	bool alone;
@@ -178,6 +179,28 @@ static void check(void)
 	expect("unregister", io_uring_unregister_buffers(&ring), 0);
 }
 
+static int register_faulting(void)
+{
+	int file = open(opt.fault, O_RDONLY), ret;
+	struct iovec iov = { .iov_len = 2 * PAGE };
+
+	if (file < 0)
+		err(1, "%s", opt.fault);
+	iov.iov_base = map_memory(opt.p2p, iov.iov_len);
+	if (mmap(iov.iov_base + PAGE, PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_FIXED, file, 0) == MAP_FAILED)
+		err(1, "%s: mmap", opt.fault);
+	ret = io_uring_queue_init(DEPTH, &ring, 0);
+	if (ret)
+		errx(1, "io_uring_queue_init: %s", strerror(-ret));
+	puts("ready");
+	ret = io_uring_register_buffers(&ring, &iov, 1);
+	if (!ret)
+		errx(1, "memory that is gone was registered");
+	printf("registering: %s\n", strerror(-ret));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option_entry options[] = {
@@ -187,6 +210,9 @@ int main(int argc, char **argv)
 		  .text = &opt.p2p },
 		{ "gone", "PATH", "made when the provider is gone",
 		  .text = &opt.gone },
+		{ "fault", "PATH",
+		  "register P2P memory with a page of this file behind it, which takes until the provider is gone",
+		  .text = &opt.fault },
 		{ "polled", NULL, "by a ring that polls", .flag = &opt.polled },
 		{ "still", NULL,
 		  "begin some reads and see them end when the provider has gone (default: go on reading)",
@@ -208,6 +234,8 @@ int main(int argc, char **argv)
 	if (!opt.device || !opt.p2p || !opt.gone)
 		errx(1, "--device, --p2p and --gone are needed, see --help");
 	setvbuf(stdout, NULL, _IONBF, 0);
+	if (opt.fault)
+		return register_faulting();
 	set_up();
 	if (opt.toggle && pthread_create(&thread, NULL, toggle_direct, NULL))
 		errx(1, "pthread_create");
