@@ -34,8 +34,7 @@ struct io_p2p_pin {
 
 /**
  * struct io_p2p_buf - what a registered buffer with P2P memory needs beside
- * @users: I/O that may access the memory
- * @stopped: whether @users were stopped
+ * @users: I/O that may access the memory; killed when a provider goes
  * @idle: @users have ended since
  * @lock: protects @released and, until io_p2p_buf_init() has returned, @pins
  * @released: the pages are not pinned any more
@@ -44,7 +43,6 @@ struct io_p2p_pin {
  */
 struct io_p2p_buf {
 	struct percpu_ref users;
-	atomic_t stopped;
 	struct completion idle;
 	struct mutex lock; /* of @released, and @pins at first */
 	bool released;
@@ -61,7 +59,8 @@ static void io_p2p_buf_stop(struct p2pdma_pin *pin)
 {
 	struct io_p2p_buf *buf = container_of(pin, struct io_p2p_pin, pin)->buf;
 
-	if (!atomic_xchg(&buf->stopped, 1))
+	/* of several providers, perhaps, which do not call at the same time */
+	if (!percpu_ref_is_dying(&buf->users))
 		percpu_ref_kill(&buf->users);
 }
 
@@ -188,7 +187,7 @@ bool io_p2p_buf_exit(struct io_mapped_ubuf *imu)
 		kfree(pin);
 	}
 	/* Stopped, perhaps, but no longer in anybody's list */
-	if (atomic_read(&buf->stopped))
+	if (percpu_ref_is_dying(&buf->users))
 		wait_for_completion(&buf->idle);
 	released = buf->released;
 	percpu_ref_exit(&buf->users);

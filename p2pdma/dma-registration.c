@@ -140,9 +140,7 @@ static int dma_reg_place(struct dma_reg_walk *walk)
 		return -EINVAL;
 	}
 
-	if (!reach->last)
-		return walk->provider ? -EREMOTEIO : -EOPNOTSUPP;
-	if (walk->paddr + walk->len - 1 > reach->last)
+	if (!reach->last || walk->paddr + walk->len - 1 > reach->last)
 		return walk->provider ? -EREMOTEIO : -EOPNOTSUPP;
 	if (walk->way->granule)
 		dma_reg_place_iova(walk, after_iova);
@@ -215,9 +213,9 @@ static bool dma_reg_worth_index(struct dma_registration *reg, u64 granules)
 
 /*
  * Find the largest granules that are all within one range, and note which of them
- * ranges begin with.
+ * ranges begin with. Without an index the ranges are searched.
  */
-static int dma_reg_make_index(struct dma_registration *reg)
+static void dma_reg_make_index(struct dma_registration *reg)
 {
 	u64 first = reg->ranges[1].offset, differ = 0, granules, g;
 	unsigned int i, before = 0;
@@ -229,13 +227,12 @@ static int dma_reg_make_index(struct dma_registration *reg)
 
 	granules = ((reg->size - 1 + reg->pad) >> reg->shift) + 1;
 	if (!dma_reg_worth_index(reg, granules))
-		return 0;
+		return;
 	reg->index = kvcalloc(DIV_ROUND_UP_ULL(granules, 64),
 			      sizeof(*reg->index),
 			      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	/* then it is searched without */
 	if (!reg->index)
-		return 0;
+		return;
 
 	for (i = 0; i < reg->nr_ranges; i++) {
 		g = (reg->ranges[i].offset + reg->pad) >> reg->shift;
@@ -245,7 +242,6 @@ static int dma_reg_make_index(struct dma_registration *reg)
 		reg->index[g].before = before;
 		before += hweight64(reg->index[g].begins);
 	}
-	return 0;
 }
 
 static unsigned int dma_reg_search(const struct dma_registration *reg,
@@ -353,12 +349,13 @@ dma_reg_plan(const struct dma_reg_way *way,
 	reg->dir = mem->dir;
 	reg->nr_ranges = nr;
 	ret = dma_reg_lay_out(way, mem, reg, &again);
-	if (!ret && nr > 1)
-		ret = dma_reg_make_index(reg);
-	if (!ret)
-		return reg;
-	dma_reg_free(reg);
-	return ERR_PTR(ret);
+	if (ret) {
+		dma_reg_free(reg);
+		return ERR_PTR(ret);
+	}
+	if (nr > 1)
+		dma_reg_make_index(reg);
+	return reg;
 }
 EXPORT_SYMBOL_IF_KUNIT(dma_reg_plan);
 

@@ -48,9 +48,9 @@ enum dma_registration_reason {
  * Each is called at most once, in this order, by whoever comes first to finish:
  * somebody who revokes, or the owner in dma_unregister() when another has begun to
  * revoke. After dma_unregister_start() or dma_unregister() that came first, neither
- * is. They may sleep, must end within a bounded time, and must not revoke or unregister any
- * registration. Both may be called before dma_register_phys() has returned, and
- * none is called or still running when dma_unregister() has returned.
+ * is. They may sleep, must end within a bounded time, and must not revoke or
+ * unregister any registration. Both may be called before dma_register_phys() has
+ * returned, and none is called or still running when dma_unregister() has returned.
  *
  * No lock of this API is held. The driver core may hold the provider's device lock;
  * the client's driver what it does around dma_registration_client_exit(), as a rule

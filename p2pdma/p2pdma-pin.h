@@ -19,8 +19,8 @@ struct page;
  * struct p2pdma_pin_ops - what a provider that goes away asks of who pinned its
  *	memory
  * @stop: begin nothing that uses the memory. Must not sleep for long, nor call
- *	p2pdma_pin_watch() or p2pdma_pin_unwatch(). May be called more than once
- *	where an owner has several pins
+ *	p2pdma_pin_watch() or p2pdma_pin_unwatch(). Called for each pin of an
+ *	owner that has several, but never for two pins at the same time
  * @release: wait for what uses the memory, which has to end within a bounded
  *	time, and unpin it. @stop has been called. Must not call
  *	p2pdma_pin_unwatch()

@@ -444,7 +444,7 @@ static int add_piece(const char *provider, size_t skip, size_t len)
 static int add_pieces(unsigned int turns)
 {
 	char *list = kstrdup(providers, GFP_KERNEL), *rest = list, *name;
-	int ret = 0;
+	int ret = list ? 0 : -ENOMEM;
 
 	for (unsigned int i = 0; i < turns && !ret; i++) {
 		strscpy(list, providers, strlen(providers) + 1);
@@ -620,6 +620,7 @@ static int map_controller(struct pci_dev *dev)
 
 static int nvme_registered_probe(struct pci_dev *dev, const struct pci_device_id *id)
 {
+	bool allocated;
 	int ret;
 
 	if (pdev)
@@ -630,9 +631,12 @@ static int nvme_registered_probe(struct pci_dev *dev, const struct pci_device_id
 	mutex_lock(&lock);
 	pdev = dev;
 	plain = dmam_alloc_coherent(&dev->dev, NVME_PAGE, &plain_dma, GFP_KERNEL);
-	for (int i = 0; i < NR_SLOTS; i++)
+	allocated = plain;
+	for (int i = 0; i < NR_SLOTS && allocated; i++) {
 		lists[i] = dmam_alloc_coherent(&dev->dev, NVME_PAGE, &lists_dma[i], GFP_KERNEL);
-	ret = plain && lists[NR_SLOTS - 1] ? start_controller() : -ENOMEM;
+		allocated = lists[i];
+	}
+	ret = allocated ? start_controller() : -ENOMEM;
 	ret = ret ?: add_cmb();
 	if (ret)
 		pdev = NULL;

@@ -95,7 +95,21 @@ static inline int open_drive(const char *path, unsigned int *lba_size,
 	return fd;
 }
 
-/* The same for files as well, which are made if need be. */
+/* Open a drive and write random data to its first bytes; returns what it has, in host memory. */
+static inline unsigned char *fill_drive(const char *path, size_t size, int *fd)
+{
+	unsigned char *content = map_memory(NULL, size);
+	unsigned int lba_size;
+	size_t align;
+
+	*fd = open_drive(path, &lba_size, &align);
+	fill_random(content, size);
+	if (pwrite(*fd, content, size, 0) != (ssize_t)size)
+		err(1, "%s", path);
+	return content;
+}
+
+/* As open_drive(), for files as well, which are made if need be. */
 static inline int open_direct(const char *path, unsigned int *block_size,
 			      size_t *align)
 {

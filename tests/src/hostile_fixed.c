@@ -30,14 +30,8 @@ static long set_up_ring(struct io_uring *new)
 static long set_up(void)
 {
 	struct iovec iov = { .iov_len = SIZE };
-	unsigned int lba_size;
-	size_t align;
 
-	fd = open_drive(opt.device, &lba_size, &align);
-	content = map_memory(NULL, SIZE);
-	fill_random(content, SIZE);
-	if (pwrite(fd, content, SIZE, 0) != SIZE)
-		err(1, "%s", opt.device);
+	content = fill_drive(opt.device, SIZE, &fd);
 	map = map_memory(opt.p2p, SIZE);
 	iov.iov_base = map;
 	return set_up_ring(&ring) ?:
@@ -247,6 +241,12 @@ static long fork_off(void)
 	return ret == LENGTH && differs(map) ? -EBADMSG : ret;
 }
 
+static void wait_for_end(void)
+{
+	for (;;)
+		pause();
+}
+
 static long many(void (*end)(void))
 {
 	long count = 0;
@@ -270,7 +270,7 @@ static long many(void (*end)(void))
 			end();
 		}
 		close(ready[1]);
-		if (read(ready[0], &byte, 1) == 1 && end == (void *)pause)
+		if (read(ready[0], &byte, 1) == 1 && end == wait_for_end)
 			kill(pid, SIGKILL);
 		close(ready[0]);
 		waitpid(pid, &status, 0);
@@ -293,7 +293,7 @@ static void execute(void)
 
 static long kill_it(void)
 {
-	return many((void *)pause);
+	return many(wait_for_end);
 }
 
 static long exit_early(void)

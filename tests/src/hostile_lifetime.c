@@ -22,18 +22,6 @@ static unsigned char *content;
 static struct io_uring ring;
 static int fd;
 
-static void fill_drive(void)
-{
-	unsigned int lba_size;
-	size_t align;
-
-	fd = open_drive(opt.device, &lba_size, &align);
-	content = map_memory(NULL, SIZE);
-	fill_random(content, SIZE);
-	if (pwrite(fd, content, SIZE, 0) != SIZE)
-		err(1, "%s", opt.device);
-}
-
 static void set_up_ring(void)
 {
 	int ret = io_uring_queue_init(DEPTH, &ring, 0);
@@ -82,7 +70,7 @@ static long while_in_flight(unsigned char *(*act)(unsigned char *map))
 	bool was_in_flight = false;
 	long ret = 0;
 
-	fill_drive();
+	content = fill_drive(opt.device, SIZE, &fd);
 	set_up_ring();
 	for (int i = 0; i < MAX_ROUNDS && !was_in_flight && !ret; i++) {
 		unsigned char *map = map_memory(opt.p2p, SIZE);
@@ -200,7 +188,7 @@ static long many(void (*child)(unsigned char *map), bool killed)
 {
 	long count = 0;
 
-	fill_drive();
+	content = fill_drive(opt.device, SIZE, &fd);
 	for (int i = 0; i < ROUNDS; i++) {
 		pid_t pid = fork();
 		int status;
@@ -308,7 +296,7 @@ static long while_pages_change(long (*read)(unsigned char *map))
 	pthread_t thread;
 	long ret = 0;
 
-	fill_drive();
+	content = fill_drive(opt.device, SIZE, &fd);
 	set_up_ring();
 	if (pthread_create(&thread, NULL, change_pages, map))
 		return -EAGAIN;
@@ -361,7 +349,7 @@ static long signals(void)
 	unsigned char *map = map_memory(opt.p2p, LENGTH);
 	long ret = LENGTH;
 
-	fill_drive();
+	content = fill_drive(opt.device, SIZE, &fd);
 	sigaction(SIGPROF, &action, NULL);
 	setitimer(ITIMER_PROF, &interval, NULL);
 	for (int i = 0; i < 300 && ret == LENGTH; i++)

@@ -39,16 +39,9 @@ static int fd;
 
 static void set_up(void)
 {
-	unsigned int lba_size;
-	size_t align;
 	int ret;
 
-	fd = open_drive(opt.device, &lba_size, &align);
-	content = map_memory(NULL, SIZE);
-	fill_random(content, SIZE);
-	if (pwrite(fd, content, SIZE, 0) != SIZE)
-		err(1, "%s", opt.device);
-
+	content = fill_drive(opt.device, SIZE, &fd);
 	buffers[P2P] = (struct iovec){ map_memory(opt.p2p, SIZE), SIZE };
 	buffers[HOST] = (struct iovec){ map_memory(NULL, SIZE), SIZE };
 	/* P2P memory, but the first half of it */

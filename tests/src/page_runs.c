@@ -698,7 +698,7 @@ static void operate(void)
 	some[random_below(sizeof(some) / sizeof(*some))]();
 }
 
-static void fill_drive(void)
+static void write_ids(void)
 {
 	for (unsigned long s = 0; s < DRIVE_SECTORS; s++) {
 		on_drive[s] = new_id();
@@ -723,7 +723,7 @@ static void be_process(uint64_t state)
 	copy = map_memory(NULL, COPY_SIZE);
 	for (int i = 0; i < MAX_FLIGHT; i++)
 		flights[i].done = true;
-	fill_drive();
+	write_ids();
 	for (unsigned long i = 0; i < operations; i++) {
 		operate();
 		if (one_in(8) && any_area())
