@@ -370,6 +370,10 @@ static bool is_reached(void)
 
 	if (!is_translated())
 		return false;
+	/* The pages came as they were: of a slab with poison, they would hold the same. */
+	memset(host, 0, NVME_PAGE);
+	/* before the doorbell */
+	mb();
 	start_io(0, nvme_cmd_read, OTHER_LBA, stale_addr, NVME_PAGE);
 	wait_one(&io);
 	for (int i = 0; i < NVME_PAGE / sizeof(*host); i++)
