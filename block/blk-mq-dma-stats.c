@@ -20,6 +20,7 @@ enum blk_dma_stat {
 	BLK_DMA_STAT_MIXED,
 	BLK_DMA_STAT_UNREACHABLE,
 	/* how it was mapped */
+	BLK_DMA_STAT_REGISTERED,
 	BLK_DMA_STAT_LINEAR,
 	BLK_DMA_STAT_IOVA,
 	BLK_DMA_STAT_SEGMENTS,
@@ -45,6 +46,7 @@ static const char *const blk_dma_stat_names[BLK_DMA_NR_STATS] = {
 	[BLK_DMA_STAT_HOST_BRIDGE] = "host_bridge",
 	[BLK_DMA_STAT_MIXED] = "mixed",
 	[BLK_DMA_STAT_UNREACHABLE] = "unreachable",
+	[BLK_DMA_STAT_REGISTERED] = "registered",
 	[BLK_DMA_STAT_LINEAR] = "linear",
 	[BLK_DMA_STAT_IOVA] = "iova",
 	[BLK_DMA_STAT_SEGMENTS] = "segments",
@@ -96,6 +98,9 @@ static void blk_dma_probe_map(void *data, struct request *req,
 	}
 
 	switch (mode) {
+	case BLK_DMA_REGISTERED:
+		blk_dma_stat_inc(stats, BLK_DMA_STAT_REGISTERED);
+		break;
 	case BLK_DMA_LINEAR:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_LINEAR);
 		break;

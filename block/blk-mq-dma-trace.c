@@ -21,7 +21,9 @@ static unsigned int blk_dma_count_ranges(struct request *req,
 	unsigned int ranges = 0;
 	struct phys_vec vec;
 
-	if (iter->mode == BLK_DMA_IOVA && !iter->gaps)
+	if ((iter->mode == BLK_DMA_IOVA && !iter->gaps) ||
+	    (iter->mode == BLK_DMA_REGISTERED &&
+	     iter->len == blk_rq_payload_bytes(req)))
 		return 1;
 	blk_rq_map_iter_init(req, &walk, iter->iter.is_integrity);
 	while (blk_map_iter_next(&walk, &vec))

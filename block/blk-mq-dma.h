@@ -47,12 +47,14 @@ struct blk_map_iter {
 
 /**
  * enum blk_dma_mode - how memory is mapped, and so what unmapping takes
+ * @BLK_DMA_REGISTERED: for good, as a registered buffer; nothing to unmap
  * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap. The
  *	memory is reached directly, by bus address, or in a window
  * @BLK_DMA_IOVA: one range of IOVAs
  * @BLK_DMA_SEGMENTS: each range by itself
  */
 enum blk_dma_mode {
+	BLK_DMA_REGISTERED,
 	BLK_DMA_LINEAR,
 	BLK_DMA_IOVA,
 	BLK_DMA_SEGMENTS,
@@ -474,7 +476,7 @@ static __always_inline bool blk_dma_unmap(struct blk_dma_client *client,
 					  struct blk_dma_mapping *m)
 {
 	blk_rq_dma_trace_unmap(req, m);
-	if (m->mode == BLK_DMA_LINEAR ||
+	if (m->mode <= BLK_DMA_LINEAR ||
 	    (m->mode == BLK_DMA_IOVA && !dma_use_iova(&m->iova)))
 		return true;
 	return __blk_dma_unmap(client, req, m);

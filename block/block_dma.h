@@ -22,6 +22,7 @@ static inline dev_t blk_rq_dma_trace_dev(struct request *rq)
 }
 #endif
 
+TRACE_DEFINE_ENUM(BLK_DMA_REGISTERED);
 TRACE_DEFINE_ENUM(BLK_DMA_LINEAR);
 TRACE_DEFINE_ENUM(BLK_DMA_IOVA);
 TRACE_DEFINE_ENUM(BLK_DMA_SEGMENTS);
@@ -31,6 +32,7 @@ TRACE_DEFINE_ENUM(PCI_P2PDMA_MAP_BUS_ADDR);
 TRACE_DEFINE_ENUM(PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
 
 #define show_blk_dma_mode(mode) __print_symbolic(mode,		\
+	{ BLK_DMA_REGISTERED,		"registered" },		\
 	{ BLK_DMA_LINEAR,		"linear" },		\
 	{ BLK_DMA_IOVA,			"iova" },		\
 	{ BLK_DMA_SEGMENTS,		"segments" })

@@ -526,7 +526,7 @@ EXPORT_SYMBOL_GPL(dma_iova_sync_is_idle);
 static __always_inline int
 dma_iova_map(struct device *dev, struct iommu_domain *domain, dma_addr_t addr,
 	     phys_addr_t phys, size_t size, enum dma_data_direction dir,
-	     unsigned long attrs)
+	     unsigned long attrs, gfp_t gfp)
 {
 	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	int prot = dma_iova_map_prot(dev, dir, attrs);
@@ -541,12 +541,11 @@ dma_iova_map(struct device *dev, struct iommu_domain *domain, dma_addr_t addr,
 		arch_sync_dma_for_device(phys, size, dir);
 
 	size = iova_align(iovad, size + pad);
-	ret = iommu_map_nosync(domain, addr - pad, phys - pad, size, prot,
-			       GFP_ATOMIC);
+	ret = iommu_map_nosync(domain, addr - pad, phys - pad, size, prot, gfp);
 	/* virtio-iommu refuses IOMMU_MMIO unless the device knows of it */
 	if (ret == -EINVAL && (prot & IOMMU_MMIO))
 		ret = iommu_map_nosync(domain, addr - pad, phys - pad, size,
-				       prot & ~IOMMU_MMIO, GFP_ATOMIC);
+				       prot & ~IOMMU_MMIO, gfp);
 	return ret;
 }
 
@@ -562,7 +561,8 @@ dma_iova_map_bounce(struct device *dev, struct iommu_domain *domain,
 	if (bounce == DMA_MAPPING_ERROR)
 		return -ENOMEM;
 
-	ret = dma_iova_map(dev, domain, addr, bounce, size, dir, attrs);
+	ret = dma_iova_map(dev, domain, addr, bounce, size, dir, attrs,
+			   GFP_ATOMIC);
 	if (ret)
 		swiotlb_tbl_unmap_single(dev, bounce, size, dir,
 					 attrs | DMA_ATTR_SKIP_CPU_SYNC);
@@ -735,7 +735,7 @@ static int dma_iova_link_bounce(struct device *dev, struct iommu_domain *domain,
 	}
 	if (p.middle) {
 		ret = dma_iova_map(dev, domain, addr + done, phys + done,
-				   p.middle, dir, attrs);
+				   p.middle, dir, attrs, GFP_ATOMIC);
 		if (ret)
 			goto unwind;
 		done += p.middle;
@@ -766,7 +766,7 @@ dma_iova_link_slow(struct device *dev, struct dma_iova_state *state,
 		return dma_iova_link_bounce(dev, domain, state, phys, offset,
 					    size, dir, attrs);
 	return dma_iova_map(dev, domain, state->addr + offset, phys, size, dir,
-			    attrs);
+			    attrs, GFP_ATOMIC);
 }
 
 /*
@@ -844,6 +844,41 @@ int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 	return dma_iova_link_slow(dev, state, phys, offset, size, dir, attrs);
 }
 EXPORT_SYMBOL_GPL(dma_iova_link);
+
+/**
+ * dma_iova_link_gfp - map memory into part of an IOVA range, for long
+ * @dev: as for dma_iova_link()
+ * @state: the range, not of a slot
+ * @phys: as for dma_iova_link()
+ * @offset: as for dma_iova_link()
+ * @size: as for dma_iova_link()
+ * @dir: as for dma_iova_link()
+ * @attrs: as for dma_iova_link()
+ * @gfp: how to allocate page tables
+ *
+ * Context: as @gfp.
+ * Return: as dma_iova_link(); -EOPNOTSUPP for memory that would bounce.
+ */
+int dma_iova_link_gfp(struct device *dev, struct dma_iova_state *state,
+		      phys_addr_t phys, size_t offset, size_t size,
+		      enum dma_data_direction dir, unsigned long attrs,
+		      gfp_t gfp)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	size_t total = dma_iova_size(state);
+
+	if (!size || size > total || offset > total - size)
+		return -EINVAL;
+	if (iova_offset(&domain->iova_cookie->iovad, phys | size) &&
+	    dma_iova_bounces(dev, size, dir, attrs))
+		return -EOPNOTSUPP;
+	if (!(attrs & DMA_ATTR_MMIO))
+		kmsan_handle_dma(pfn_to_page(PHYS_PFN(phys)),
+				 offset_in_page(phys), size, dir);
+	return dma_iova_map(dev, domain, state->addr + offset, phys, size, dir,
+			    attrs, gfp);
+}
+EXPORT_SYMBOL_GPL(dma_iova_link_gfp);
 
 /**
  * dma_iova_sync - let the device see what was linked

@@ -138,6 +138,10 @@ void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots);
 bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		       struct dma_iova_slots *slots, unsigned int index,
 		       phys_addr_t phys, size_t size);
+int dma_iova_link_gfp(struct device *dev, struct dma_iova_state *state,
+		      phys_addr_t phys, size_t offset, size_t size,
+		      enum dma_data_direction dir, unsigned long attrs,
+		      gfp_t gfp);
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		  phys_addr_t phys, size_t offset, size_t size,
 		  enum dma_data_direction dir, unsigned long attrs);
@@ -188,6 +192,15 @@ static inline bool dma_iova_try_slot(struct device *dev,
 				     size_t size)
 {
 	return false;
+}
+
+static inline int dma_iova_link_gfp(struct device *dev,
+				    struct dma_iova_state *state,
+				    phys_addr_t phys, size_t offset,
+				    size_t size, enum dma_data_direction dir,
+				    unsigned long attrs, gfp_t gfp)
+{
+	return -EOPNOTSUPP;
 }
 
 static inline int dma_iova_link(struct device *dev,

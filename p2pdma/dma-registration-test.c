@@ -37,9 +37,11 @@ struct fixture {
 	enum pci_p2pdma_map_type map[NR_PROVIDERS];
 	struct pci_p2pdma_pagemap *pagemap[NR_PROVIDERS];
 	struct dma_registration_client client;
+	unsigned int replan; /* from this look-up of A on it is reached in another way */
 	/* what the owner was told */
 	atomic_t revoking;
 	atomic_t revoked;
+	atomic_t unmapped;
 	enum dma_registration_reason reason;
 };
 
@@ -60,6 +62,8 @@ made_up_class(const struct dma_reg_way *way,
 		return PCI_P2PDMA_MAP_NONE;
 	if (class >= NR_PROVIDERS)
 		return PCI_P2PDMA_MAP_NOT_SUPPORTED;
+	if (class == PROVIDER_A && f->replan && !--f->replan)
+		f->map[PROVIDER_A] = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
 	state->mem = &f->pagemap[class]->mem;
 	return f->map[class];
 }
@@ -496,13 +500,22 @@ static void told_revoked(struct dma_registration *reg,
 
 	/* in this order, for the same reason */
 	if (reason == f->reason &&
-	    atomic_read(&f->revoking) == atomic_read(&f->revoked) + 1)
+	    atomic_read(&f->revoking) == atomic_read(&f->revoked) + 1 &&
+	    atomic_read(&f->unmapped) > atomic_read(&f->revoked))
 		atomic_inc(&f->revoked);
+}
+
+static void told_unmapped(struct dma_registration *reg)
+{
+	struct fixture *f = reg->owner;
+
+	atomic_inc(&f->unmapped);
 }
 
 static const struct dma_registration_ops told = {
 	.revoking = told_revoking,
 	.revoked = told_revoked,
+	.unmapped = told_unmapped,
 };
 
 static const struct dma_registration_piece in_turns[] = {
@@ -577,6 +590,7 @@ static void register_test(struct kunit *test)
 	dma_registration_put(reg);
 	dma_unregister(reg);
 	expect_told(test, 0, DMA_REGISTRATION_LIVE);
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->unmapped), 1);
 	KUNIT_EXPECT_TRUE(test, list_empty(&f->client.registrations.links));
 	KUNIT_EXPECT_TRUE(test, list_empty(&f->pagemap[PROVIDER_A]
 						->registrations.links));
@@ -588,6 +602,37 @@ static void register_test(struct kunit *test)
 			DMA_REGISTRATION_UNREGISTERED);
 	dma_unregister(reg);
 	expect_told(test, 0, DMA_REGISTRATION_LIVE);
+}
+
+static void unused_test(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dma_registration *reg;
+
+	fake_client(test);
+	reg = register_in_turns(test);
+	dma_unregister_unused(reg);
+	expect_told(test, 0, DMA_REGISTRATION_LIVE);
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->unmapped), 1);
+	KUNIT_EXPECT_TRUE(test, list_empty(&f->client.registrations.links));
+
+	reg = register_in_turns(test);
+	dma_registration_revoke_unused(reg);
+	expect_told(test, 1, DMA_REGISTRATION_OWNER_ASKED);
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->unmapped), 2);
+	dma_registration_revoke(reg);
+	dma_unregister_unused(reg);
+	expect_told(test, 1, DMA_REGISTRATION_OWNER_ASKED);
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->unmapped), 2);
+
+	/* revoked before */
+	reg = register_in_turns(test);
+	dma_registration_client_exit(&f->client);
+	expect_told(test, 2, DMA_REGISTRATION_CLIENT_GONE);
+	dma_registration_revoke_unused(reg);
+	dma_unregister_unused(reg);
+	expect_told(test, 2, DMA_REGISTRATION_CLIENT_GONE);
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->unmapped), 3);
 }
 
 static int register_error(struct kunit *test,
@@ -653,6 +698,31 @@ static void register_error_test(struct kunit *test)
 	dma_registration_client_exit(&f->client);
 	KUNIT_EXPECT_EQ(test, register_error(test, &host), -ENODEV);
 	expect_told(test, 0, DMA_REGISTRATION_LIVE);
+}
+
+/* How a provider is reached changes while its memory is registered. */
+static void replan_test(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct dma_registration *reg;
+	unsigned int at, failed = 0;
+	u64 left;
+
+	fake_client(test);
+	for (at = 1, f->replan = 0; !f->replan; at++) {
+		f->map[PROVIDER_A] = PCI_P2PDMA_MAP_BUS_ADDR;
+		f->replan = at;
+		reg = register_pieces(test, in_turns, ARRAY_SIZE(in_turns));
+		if (IS_ERR(reg)) {
+			KUNIT_EXPECT_EQ(test, PTR_ERR(reg), -ENODEV);
+			failed++;
+			continue;
+		}
+		KUNIT_EXPECT_EQ(test, dma_registration_addr(reg, 0x1000, &left),
+				f->replan ? BUS_A(0) : A(0));
+		dma_unregister(reg);
+	}
+	KUNIT_EXPECT_GT(test, failed, 0);
 }
 
 static void revoke_test(struct kunit *test)
@@ -859,7 +929,9 @@ static struct kunit_case dma_registration_cases[] = {
 	KUNIT_CASE(layout_random_test),
 	KUNIT_CASE(index_test),
 	KUNIT_CASE(register_test),
+	KUNIT_CASE(unused_test),
 	KUNIT_CASE(register_error_test),
+	KUNIT_CASE(replan_test),
 	KUNIT_CASE(revoke_test),
 	KUNIT_CASE(revoke_provider_test),
 	KUNIT_CASE(revoke_waits_test),

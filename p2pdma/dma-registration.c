@@ -26,6 +26,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pfn.h>
+#include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
@@ -61,15 +62,17 @@ dma_reg_class(const struct dma_reg_way *way,
 	      const struct dma_registration_piece *piece,
 	      struct pci_p2pdma_map_state *state)
 {
+	phys_addr_t last = piece->paddr + piece->len - 1;
 	struct page *page;
 
 	KUNIT_STATIC_STUB_REDIRECT(dma_reg_class, way, piece, state);
 
-	if (!pfn_valid(PHYS_PFN(piece->paddr)))
+	if (!pfn_valid(PHYS_PFN(piece->paddr)) || !pfn_valid(PHYS_PFN(last)))
 		return PCI_P2PDMA_MAP_UNKNOWN;
 	page = pfn_to_page(PHYS_PFN(piece->paddr));
-	if (is_pci_p2pdma_page(page) &&
-	    piece->paddr + piece->len - 1 > page_pgmap(page)->range.end)
+	if (is_pci_p2pdma_page(page) ?
+		    last > page_pgmap(page)->range.end :
+		    is_pci_p2pdma_page(pfn_to_page(PHYS_PFN(last))))
 		return PCI_P2PDMA_MAP_UNKNOWN;
 	return pci_p2pdma_state(state, way->dev, page);
 }
@@ -383,6 +386,22 @@ static int dma_reg_find_way(struct device *dev, struct dma_reg_way *way)
 	return 0;
 }
 
+/*
+ * Whether the run is where it was planned to be. How P2P memory is reached may
+ * change at any time: with the access control of bridges, if a provider goes.
+ */
+static bool dma_reg_as_planned(struct dma_registration *reg,
+			       struct dma_reg_walk *walk, unsigned int nr_ranges)
+{
+	struct dma_registration_range *range = &reg->ranges[nr_ranges - 1];
+
+	if (!nr_ranges || nr_ranges > reg->nr_ranges ||
+	    (walk->is_iova && walk->addr + walk->len > reg->span))
+		return false;
+	return walk->joins ||
+	       (range->offset == walk->offset && range->addr == walk->addr);
+}
+
 /* Map a run; the first of a range that has IOVAs gets to know where they are. */
 static int dma_reg_map_run(struct dma_registration *reg,
 			   struct dma_reg_walk *walk,
@@ -412,8 +431,8 @@ static int dma_reg_map_run(struct dma_registration *reg,
 	if (!walk->joins)
 		range->addr += walk->iova_base;
 	offset = walk->iova_base + walk->addr - reg->iova.addr;
-	ret = dma_iova_link(walk->way->dev, &reg->iova, walk->paddr, offset,
-			    walk->len, reg->dir, attrs);
+	ret = dma_iova_link_gfp(walk->way->dev, &reg->iova, walk->paddr, offset,
+				walk->len, reg->dir, attrs, GFP_KERNEL_ACCOUNT);
 	if (!ret)
 		reg->linked = offset + walk->len;
 	return ret;
@@ -424,15 +443,19 @@ static int dma_reg_map(struct dma_registration *reg,
 		       const struct dma_registration_memory *mem)
 {
 	struct dma_reg_walk walk = { .way = way, .mem = mem };
-	struct dma_registration_range *range = reg->ranges - 1;
+	unsigned int nr_ranges = 0;
 	int ret;
 
 	while ((ret = dma_reg_next(&walk)) > 0) {
-		range += !walk.joins;
-		ret = dma_reg_map_run(reg, &walk, range);
+		nr_ranges += !walk.joins;
+		if (!dma_reg_as_planned(reg, &walk, nr_ranges))
+			return -ENODEV;
+		ret = dma_reg_map_run(reg, &walk, &reg->ranges[nr_ranges - 1]);
 		if (ret)
 			return ret;
 	}
+	if (!ret && (nr_ranges != reg->nr_ranges || walk.iova_end != reg->span))
+		ret = -ENODEV;
 	if (!ret && reg->linked)
 		ret = dma_iova_sync(way->dev, &reg->iova, 0, reg->linked);
 	return ret;
@@ -510,6 +533,18 @@ static void dma_reg_begin_revoke(struct dma_registration *reg,
 	percpu_ref_kill_and_confirm(&reg->users, dma_reg_turned_away);
 }
 
+/* The same where there are no users, and nobody who could become one. */
+static void dma_reg_begin_unused(struct dma_registration *reg,
+				 enum dma_registration_reason reason)
+{
+	lockdep_assert_held(&dma_registrations_mutex);
+	if (reg->reason != DMA_REGISTRATION_LIVE)
+		return;
+	WRITE_ONCE(reg->reason, reason);
+	complete_all(&reg->turned_away);
+	complete(&reg->idle);
+}
+
 static bool dma_reg_claim(struct dma_registration *reg)
 {
 	bool claimed;
@@ -540,6 +575,8 @@ static void dma_reg_finish_revoke(struct dma_registration *reg)
 		reg->ops->revoking(reg, reg->reason);
 	wait_for_completion(&reg->idle);
 	dma_reg_unmap(reg);
+	if (reg->announced && reg->ops->unmapped)
+		reg->ops->unmapped(reg);
 	if (tell && reg->ops->revoked)
 		reg->ops->revoked(reg, reg->reason);
 	dma_reg_delist(reg);
@@ -603,7 +640,8 @@ static int dma_reg_enter(struct dma_registrations *regs)
 static void dma_reg_leave(struct dma_registrations *regs)
 {
 	mutex_lock(&dma_registrations_mutex);
-	regs->registering--;
+	/* who waits for this may free @regs */
+	smp_store_release(&regs->registering, regs->registering - 1);
 	mutex_unlock(&dma_registrations_mutex);
 	wake_up_all(&dma_registrations_wait);
 }
@@ -673,12 +711,16 @@ dma_register_phys(struct dma_registration_client *client,
 		  const struct dma_registration_ops *ops, void *owner)
 {
 	struct dma_registration *reg;
+	unsigned int noio;
 	int ret;
 
 	ret = dma_reg_enter(&client->registrations);
 	if (ret)
 		return ERR_PTR(ret);
+	/* The client's driver may wait for this with its queues stopped. */
+	noio = memalloc_noio_save();
 	reg = dma_reg_make(client, mem, ops, owner);
+	memalloc_noio_restore(noio);
 	dma_reg_leave(&client->registrations);
 	return reg;
 }
@@ -721,6 +763,25 @@ void dma_unregister(struct dma_registration *reg)
 EXPORT_SYMBOL_GPL(dma_unregister);
 
 /**
+ * dma_unregister_unused - end a registration that nobody uses
+ * @reg: the registration; freed
+ *
+ * As dma_unregister(), for an owner who knows that no user is left and that there
+ * will be none: there is no RCU grace period to wait for.
+ *
+ * Context: may sleep; as for dma_unregister().
+ */
+void dma_unregister_unused(struct dma_registration *reg)
+{
+	mutex_lock(&dma_registrations_mutex);
+	dma_reg_begin_unused(reg, DMA_REGISTRATION_UNREGISTERED);
+	mutex_unlock(&dma_registrations_mutex);
+	dma_reg_finish_revoke(reg);
+	dma_reg_release(reg);
+}
+EXPORT_SYMBOL_GPL(dma_unregister_unused);
+
+/**
  * dma_registration_revoke - take the memory of a registration back
  * @reg: the registration; stays until dma_unregister(), and cannot be used again
  *
@@ -740,6 +801,27 @@ void dma_registration_revoke(struct dma_registration *reg)
 	dma_reg_release(reg);
 }
 EXPORT_SYMBOL_GPL(dma_registration_revoke);
+
+/**
+ * dma_registration_revoke_unused - take the memory of a registration back
+ * @reg: as for dma_registration_revoke()
+ *
+ * As dma_registration_revoke(), for an owner who knows that no user is left and that
+ * there will be none: there is no RCU grace period to wait for.
+ *
+ * Context: may sleep; as for dma_unregister().
+ */
+void dma_registration_revoke_unused(struct dma_registration *reg)
+{
+	mutex_lock(&dma_registrations_mutex);
+	dma_reg_begin_unused(reg, DMA_REGISTRATION_OWNER_ASKED);
+	/* the owner may unregister it meanwhile */
+	refcount_inc(&reg->refs);
+	mutex_unlock(&dma_registrations_mutex);
+	dma_reg_finish_revoke(reg);
+	dma_reg_release(reg);
+}
+EXPORT_SYMBOL_GPL(dma_registration_revoke_unused);
 
 /*
  * Revoke all registrations of a client or a provider, and let there be no more. All
@@ -766,7 +848,9 @@ void dma_registrations_close(struct dma_registrations *regs,
 		mutex_lock(&dma_registrations_mutex);
 	}
 	mutex_unlock(&dma_registrations_mutex);
-	wait_event(dma_registrations_wait, !READ_ONCE(regs->registering));
+	wait_event(dma_registrations_wait,
+		   /* what the last one did comes before @regs is freed */
+		   !smp_load_acquire(&regs->registering));
 }
 EXPORT_SYMBOL_IF_KUNIT(dma_registrations_close);
 

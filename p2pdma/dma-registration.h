@@ -44,13 +44,15 @@ enum dma_registration_reason {
  * @revoked: optional without P2P memory. No user is left, the memory is unmapped
  *	and the IOTLB is in sync. Unpin the memory here: a provider that goes waits
  *	for that
+ * @unmapped: optional. The memory is unmapped, whoever asked for that. The client's
+ *	driver is still there: give back what it has made for the registration
  *
- * Each is called at most once, in this order, by whoever comes first to finish:
- * somebody who revokes, or the owner in dma_unregister() when another has begun to
- * revoke. After dma_unregister_start() or dma_unregister() that came first, neither
- * is. They may sleep, must end within a bounded time, and must not revoke or
- * unregister any registration. Both may be called before dma_register_phys() has
- * returned, and none is called or still running when dma_unregister() has returned.
+ * Each is called at most once, in the order @revoking, @unmapped, @revoked, by who
+ * comes first to finish: somebody who revokes, or the owner in dma_unregister(). After
+ * dma_unregister_start() or dma_unregister() that came first, @unmapped alone is.
+ * They may sleep, must end within a bounded time, and must not revoke or unregister
+ * any registration. All may be called before dma_register_phys() has returned, and
+ * none is called or still running when dma_unregister() has returned.
  *
  * No lock of this API is held. The driver core may hold the provider's device lock;
  * the client's driver what it does around dma_registration_client_exit(), as a rule
@@ -61,6 +63,7 @@ struct dma_registration_ops {
 			 enum dma_registration_reason reason);
 	void (*revoked)(struct dma_registration *reg,
 			enum dma_registration_reason reason);
+	void (*unmapped)(struct dma_registration *reg);
 };
 
 /*
@@ -190,7 +193,9 @@ dma_register_phys(struct dma_registration_client *client,
 		  const struct dma_registration_ops *ops, void *owner);
 void dma_unregister_start(struct dma_registration *reg);
 void dma_unregister(struct dma_registration *reg);
+void dma_unregister_unused(struct dma_registration *reg);
 void dma_registration_revoke(struct dma_registration *reg);
+void dma_registration_revoke_unused(struct dma_registration *reg);
 
 unsigned int __dma_registration_find(const struct dma_registration *reg,
 				     u64 offset);

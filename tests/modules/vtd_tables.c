@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit suite of VT-d's page tables that are kept for slots of IOVAs: a domain
- * that no device uses, the bits of which the tests set as they like, and the
- * domain of a real device.
+ * KUnit suite of VT-d's page tables, those that are kept for slots of IOVAs and
+ * others: a domain that no device uses, the bits of which the tests set as they
+ * like, and the domain of a real device.
  */
 #include <kunit/test.h>
 #include <linux/dma-mapping.h>
@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/sizes.h>
 
+#include "fail_nth.h"
 #include "pci_by_name.h"
 #include "iommu.h"
 
@@ -223,12 +224,40 @@ static void test_directions(struct kunit *test)
 	dma_iova_free_slots(dev, &slots);
 }
 
+/* No page table is left for the rest of a mapping: none of it stays mapped. */
+static void test_no_table(struct kunit *test)
+{
+	const unsigned long iova = IOVA + SZ_1G + SZ_4K, size = 3 * SZ_2M;
+	struct fail_nth fail = { .count = 1 };
+	unsigned long at;
+
+	for (fail.nth = 1; fail.nth <= 4; fail.nth++) {
+		atomic_set(&fail.calls, 0);
+		KUNIT_ASSERT_EQ(test, 0,
+				fail_nth_start(&fail, "pfn_to_dma_pte"));
+		KUNIT_EXPECT_EQ(test, -ENOMEM,
+				iommu_map(domain, iova, PHYS, size,
+					  IOMMU_READ | IOMMU_WRITE,
+					  GFP_KERNEL));
+		fail_nth_stop(&fail);
+		for (at = iova; at < iova + size; at += SZ_4K)
+			KUNIT_ASSERT_EQ(test, 0,
+					iommu_iova_to_phys(domain, at));
+	}
+	KUNIT_ASSERT_EQ(test, 0, iommu_map(domain, iova, PHYS, size, IOMMU_READ,
+					   GFP_KERNEL));
+	for (at = 0; at < size; at += SZ_4K)
+		expect_mapped(test, iova + at, PHYS + at);
+	KUNIT_EXPECT_EQ(test, size, iommu_unmap(domain, iova, size));
+}
+
 static struct kunit_case tables_cases[] = {
 	KUNIT_CASE(test_same_table),
 	KUNIT_CASE(test_full_table),
 	KUNIT_CASE(test_bits),
 	KUNIT_CASE(test_flush),
 	KUNIT_CASE(test_directions),
+	KUNIT_CASE(test_no_table),
 	{}
 };
 

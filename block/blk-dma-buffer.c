@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Registered buffers that stay mapped for the devices they are used with.
+ *
+ * The owner of a buffer has its memory pinned, and knows when I/O to it is under
+ * way. When it is first used with a device, the owner has it mapped; all I/O after
+ * that brings the map along in its bios, and the driver finds DMA addresses there.
+ * The bios have their vectors as ever. Where a map is of no use, each I/O is mapped
+ * as if there were none.
+ *
+ * No I/O counts itself as a user of a registration. Three may end one, each when
+ * there is no I/O: the owner, at the end of its buffer or when a provider wants P2P
+ * memory back, and the client's driver, when its queues are gone.
+ */
+#include <kunit/visibility.h>
+#include <linux/blk-dma-buffer.h>
+#include <linux/blk-mq-dma.h>
+#include <linux/blkdev.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "blk.h"
+
+/**
+ * blk_dma_buffer_client_init - let buffers be mapped for a device
+ * @client: filled in; owned by the caller
+ * @dev: the device, with its DMA mask set and its driver bound; borrowed until
+ *	blk_dma_buffer_client_exit()
+ * @ops: what the driver does then; not NULL
+ *
+ * Context: any.
+ */
+void blk_dma_buffer_client_init(struct blk_dma_buffer_client *client,
+				struct device *dev,
+				const struct blk_dma_buffer_ops *ops)
+{
+	static atomic64_t ids;
+
+	dma_registration_client_init(&client->registrations, dev);
+	client->ops = ops;
+	client->id = atomic64_inc_return(&ids);
+}
+EXPORT_SYMBOL_GPL(blk_dma_buffer_client_init);
+
+/**
+ * blk_dma_buffer_client_exit - unmap all buffers, and map no more
+ * @client: no request of any of its queues is or will be mapped any more
+ *
+ * Context: may sleep.
+ */
+void blk_dma_buffer_client_exit(struct blk_dma_buffer_client *client)
+{
+	dma_registration_client_exit(&client->registrations);
+}
+EXPORT_SYMBOL_GPL(blk_dma_buffer_client_exit);
+
+/**
+ * bdev_dma_buffer_client - who does the DMA of a block device
+ * @bdev: the block device, which the caller has open
+ *
+ * Return: the client, which stays while @bdev is open; NULL if its driver, or the
+ * way it is set up, has none.
+ */
+struct blk_dma_buffer_client *bdev_dma_buffer_client(struct block_device *bdev)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+
+	if (!q->mq_ops || !q->mq_ops->dma_buffer_client)
+		return NULL;
+	return q->mq_ops->dma_buffer_client(q);
+}
+
+/**
+ * blk_dma_buffer_init - memory that is to be used again and again
+ * @buf: filled in
+ * @bvec: the memory, of which the owner has each page pinned until
+ *	blk_dma_buffer_exit() or blk_dma_buffer_revoke() has returned; borrowed
+ * @nr_bvecs: how many vectors
+ * @shift: all of them but the first and the last are 1 << @shift bytes
+ */
+void blk_dma_buffer_init(struct blk_dma_buffer *buf, const struct bio_vec *bvec,
+			 unsigned int nr_bvecs, unsigned int shift)
+{
+	buf->bvec = bvec;
+	buf->nr_bvecs = nr_bvecs;
+	buf->shift = shift;
+	buf->revoked = false;
+	buf->maps = NULL;
+	mutex_init(&buf->lock);
+}
+
+/* Unpinning is the buffer's owner's, who comes to that by itself. */
+static void blk_dma_buffer_revoked(struct dma_registration *reg,
+				   enum dma_registration_reason reason)
+{
+}
+
+static void blk_dma_buffer_unmapped(struct dma_registration *reg)
+{
+	struct blk_dma_buffer_map *map = reg->owner;
+
+	if (map->client->ops->release)
+		map->client->ops->release(map);
+}
+
+static const struct dma_registration_ops blk_dma_buffer_reg_ops = {
+	.revoked = blk_dma_buffer_revoked,
+	.unmapped = blk_dma_buffer_unmapped,
+};
+
+static enum pci_p2pdma_map_type
+blk_dma_buffer_class(struct blk_dma_buffer *buf, struct device *dev)
+{
+	struct pci_p2pdma_map_state state = {};
+	enum pci_p2pdma_map_type map, first = PCI_P2PDMA_MAP_UNKNOWN;
+	unsigned int i;
+
+	for (i = 0; i < buf->nr_bvecs; i++) {
+		map = pci_p2pdma_state(&state, dev, buf->bvec[i].bv_page);
+		if (i && map != first)
+			return PCI_P2PDMA_MAP_UNKNOWN;
+		first = map;
+	}
+	return first;
+}
+
+static struct dma_registration *
+blk_dma_buffer_register(struct blk_dma_buffer *buf,
+			struct blk_dma_buffer_map *map)
+{
+	struct dma_registration_memory mem = {
+		.nr_pieces = buf->nr_bvecs,
+		.dir = DMA_BIDIRECTIONAL,
+	};
+	struct dma_registration_piece *pieces;
+	struct dma_registration *reg;
+	unsigned int i;
+
+	/* which has to know of each transfer */
+	if (IS_ENABLED(CONFIG_KMSAN))
+		return ERR_PTR(-EOPNOTSUPP);
+
+	pieces = kvmalloc_array(buf->nr_bvecs, sizeof(*pieces),
+				GFP_KERNEL_ACCOUNT);
+	if (!pieces)
+		return ERR_PTR(-ENOMEM);
+	for (i = 0; i < buf->nr_bvecs; i++) {
+		pieces[i].paddr = bvec_phys(&buf->bvec[i]);
+		pieces[i].len = buf->bvec[i].bv_len;
+	}
+	mem.pieces = pieces;
+	reg = dma_register_phys(&map->client->registrations, &mem,
+				&blk_dma_buffer_reg_ops, map);
+	kvfree(pieces);
+	return reg;
+}
+
+/* The driver adds what it needs while nobody can revoke @reg. */
+static void blk_dma_buffer_prepare(struct blk_dma_buffer_map *map,
+				   struct dma_registration *reg)
+{
+	if (!dma_registration_tryget(reg))
+		return;
+	map->reg = reg;
+	if (map->client->ops->prepare)
+		map->client->ops->prepare(map);
+	dma_registration_put(reg);
+}
+
+static struct blk_dma_buffer_map *
+blk_dma_buffer_make(struct blk_dma_buffer *buf,
+		    struct blk_dma_buffer_client *client)
+{
+	struct blk_dma_buffer_map *map;
+	struct dma_registration *reg;
+
+	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	if (!map)
+		return NULL;
+	map->client = client;
+	map->client_id = client->id;
+	map->map = blk_dma_buffer_class(buf, client->registrations.dev);
+	map->bvec = buf->bvec;
+	map->nr_bvecs = buf->nr_bvecs;
+	map->shift = buf->shift;
+	reg = blk_dma_buffer_register(buf, map);
+	if (!IS_ERR(reg)) {
+		blk_dma_buffer_prepare(map, reg);
+		/* revoked already */
+		if (!map->reg)
+			dma_unregister_unused(reg);
+	}
+	map->next = buf->maps;
+	/* for blk_dma_buffer_find() */
+	smp_store_release(&buf->maps, map);
+	return map;
+}
+
+/**
+ * blk_dma_buffer_map - map a buffer for a client, unless it is already
+ * @buf: the buffer
+ * @client: of a block device that the caller has open
+ *
+ * Tried once for each client: memory that cannot be mapped, or for which there is no
+ * room, is not tried again for each I/O.
+ *
+ * Context: may sleep. The caller's I/O keeps @buf from its end. It may meet
+ * blk_dma_buffer_revoke(), after which nothing is mapped any more.
+ * Return: the map as of blk_dma_buffer_find(); NULL if there is no memory for it, or
+ * if @buf is revoked.
+ */
+struct blk_dma_buffer_map *
+blk_dma_buffer_map(struct blk_dma_buffer *buf,
+		   struct blk_dma_buffer_client *client)
+{
+	struct blk_dma_buffer_map *map;
+	unsigned int noio;
+
+	mutex_lock(&buf->lock);
+	map = blk_dma_buffer_find(buf, client);
+	if (!map && !buf->revoked) {
+		/* as dma_register_phys(), for what is made beside it, too */
+		noio = memalloc_noio_save();
+		map = blk_dma_buffer_make(buf, client);
+		memalloc_noio_restore(noio);
+	}
+	mutex_unlock(&buf->lock);
+	return map;
+}
+
+/**
+ * blk_dma_buffer_revoke - take the memory of a buffer back
+ * @buf: the buffer. No I/O has its memory described to a device, and none will; who
+ *	is about to begin may still look for a map
+ *
+ * When it returns, no device has the memory mapped.
+ *
+ * Context: may sleep. Waits for no grace period.
+ */
+void blk_dma_buffer_revoke(struct blk_dma_buffer *buf)
+{
+	struct blk_dma_buffer_map *map;
+
+	mutex_lock(&buf->lock);
+	buf->revoked = true;
+	for (map = buf->maps; map; map = map->next)
+		if (map->reg)
+			dma_registration_revoke_unused(map->reg);
+	mutex_unlock(&buf->lock);
+}
+
+/**
+ * blk_dma_buffer_exit - undo blk_dma_buffer_init()
+ * @buf: the buffer; no I/O uses it, and none will
+ *
+ * When it returns, no device has the memory mapped.
+ *
+ * Context: may sleep.
+ */
+void blk_dma_buffer_exit(struct blk_dma_buffer *buf)
+{
+	struct blk_dma_buffer_map *map;
+
+	while ((map = buf->maps)) {
+		buf->maps = map->next;
+		if (map->reg)
+			dma_unregister_unused(map->reg);
+		kfree(map);
+	}
+}
+
+/*
+ * The bytes of the buffer that come before the data of @bio, whose vectors are the
+ * buffer's unless somebody has given it others.
+ */
+static bool blk_dma_buffer_offset(const struct blk_dma_buffer_map *map,
+				  struct bio *bio, u64 *offset)
+{
+	unsigned long i = bio->bi_io_vec + bio->bi_iter.bi_idx - map->bvec;
+
+	if (unlikely(i >= map->nr_bvecs))
+		return false;
+	*offset = bio->bi_iter.bi_bvec_done;
+	if (i)
+		*offset += map->bvec->bv_len + ((u64)(i - 1) << map->shift);
+	return true;
+}
+
+/* The vector that has the byte at @offset */
+static unsigned int blk_dma_buffer_index(const struct blk_dma_buffer_map *map,
+					 u64 offset)
+{
+	if (offset < map->bvec->bv_len)
+		return 0;
+	return 1 + ((offset - map->bvec->bv_len) >> map->shift);
+}
+
+/*
+ * For bio_split_rw(): whether a bio with a map is within the limits as it is, and of
+ * how many segments. All its vectors but the first and the last are alike and begin
+ * on a page, so they need not be looked through.
+ */
+bool blk_dma_buffer_fits(struct bio *bio, const struct queue_limits *lim,
+			 unsigned int max_bytes, unsigned int *nr_segs)
+{
+	const struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
+	unsigned long mask = BIT(map->shift) - 1;
+	u64 offset;
+
+	if (bio->bi_iter.bi_size > max_bytes || mask >= lim->max_segment_size ||
+	    (lim->seg_boundary_mask & mask) != mask ||
+	    (lim->virt_boundary_mask & ~mask) ||
+	    !blk_dma_buffer_offset(map, bio, &offset))
+		return false;
+	*nr_segs = blk_dma_buffer_index(map, offset + bio->bi_iter.bi_size - 1) -
+		   blk_dma_buffer_index(map, offset) + 1;
+	return *nr_segs <= lim->max_segments;
+}
+EXPORT_SYMBOL_IF_KUNIT(blk_dma_buffer_fits);
+
+/**
+ * blk_dma_find_data - the data of a request whose buffer stays mapped
+ * @client: who will do the DMA
+ * @req: the request, for which blk_dma_has_buffer() is true
+ * @m: as for blk_dma_map_data()
+ * @iter: @iter->addr is set to where the data begins, and @iter->len to the bytes
+ *	from there on that are contiguous, up to the end of the data. There is no
+ *	next range to ask for
+ * @offset: set to the bytes of the buffer that come before the data
+ *
+ * Where @iter->len is all of the data, the caller may go on as if
+ * blk_dma_map_data() had mapped it as one range. Otherwise it has to find the rest
+ * in @req->bio->bi_dma_buffer, or to call blk_dma_map_data().
+ *
+ * The vectors of the bio say where in the buffer the data is, so that it may have
+ * been split, or merged with others, which makes it none of this function's.
+ *
+ * Context: any.
+ * Return: false if the data is to be mapped by blk_dma_map_data().
+ */
+bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req,
+		       struct blk_dma_mapping *m, struct blk_dma_iter *iter,
+		       u64 *offset)
+{
+	struct bio *bio = req->bio;
+	const struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
+	u64 left;
+
+	if (map->client_id != client->id || bio->bi_next ||
+	    !blk_dma_buffer_is_live(map) ||
+	    !blk_dma_buffer_offset(map, bio, offset))
+		return false;
+	iter->addr = dma_registration_addr(map->reg, *offset, &left);
+	iter->len = min_t(u64, left, bio->bi_iter.bi_size);
+	iter->mode = BLK_DMA_REGISTERED;
+	iter->p2pdma.map = map->map;
+	iter->iter.is_integrity = false;
+	blk_dma_keep(m, iter);
+	return true;
+}
+EXPORT_SYMBOL_GPL(blk_dma_find_data);

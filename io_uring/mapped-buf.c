@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Registered buffers that stay mapped for the block devices they are used with.
+ *
+ * The first direct read or write maps the buffer, which may take a while, and so
+ * does it in a worker. Those after it bring the map along.
+ */
+#include <linux/blk-dma-buffer.h>
+#include <linux/blkdev.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+
+#include <uapi/linux/io_uring.h>
+
+#include "io_uring.h"
+#include "rsrc.h"
+#include "mapped-buf.h"
+
+/*
+ * Have the block device that @kiocb is for know how the buffer of @req is mapped for
+ * it. Return: 0, or -EAGAIN for who must not wait the first time.
+ */
+int io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb, bool nonblock)
+{
+	struct blk_dma_buffer *buf = &req->imu->dma;
+	struct blk_dma_buffer_client *client;
+	struct blk_dma_buffer_map *map;
+
+	if (!S_ISBLK(file_inode(req->file)->i_mode) ||
+	    !(kiocb->ki_flags & IOCB_DIRECT))
+		return 0;
+	client = bdev_dma_buffer_client(I_BDEV(req->file->f_mapping->host));
+	if (!client)
+		return 0;
+
+	map = blk_dma_buffer_find(buf, client);
+	if (unlikely(!map)) {
+		/* who never waits never maps, and goes without */
+		if (req->flags & REQ_F_NOWAIT)
+			return 0;
+		if (nonblock)
+			return -EAGAIN;
+		map = blk_dma_buffer_map(buf, client);
+	}
+	if (map && blk_dma_buffer_is_live(map)) {
+		kiocb->ki_dma_buffer = map;
+		kiocb->ki_flags |= IOCB_DMA_BUFFER;
+	}
+	return 0;
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Random reads and writes, several in flight, of one large registered buffer of host memory, of P2P memory, or of
+ * both in turns. The buffer, what surrounds it and the drive are held against models.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "data.h"
+#include "options.h"
+
+#define MAX_DEPTH 16
+/* Around what an operation has changed */
+#define GUARD 64
+
+static struct {
+	const char *device;
+	const char *p2p;
+	const char *rebind;
+	unsigned long size, skip, run, operations, depth, longest, seed, align;
+	bool huge;
+} opt = {
+	.size = 4 << 20,
+	.operations = 200,
+	.depth = 4,
+	.longest = 1 << 20,
+	.seed = 1,
+};
+
+static const struct option_entry options[] = {
+	{ "device", "PATH", "block device; its first --size bytes are destroyed",
+	  .text = &opt.device },
+	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
+	  .text = &opt.p2p },
+	{ "size", "BYTES", "of the buffer", .number = &opt.size },
+	{ "skip", "BYTES", "of its first page that are not registered",
+	  .number = &opt.skip },
+	{ "run", "BYTES",
+	  "of P2P memory, and as many of host memory, in turns; 0: all is of one kind",
+	  .number = &opt.run },
+	{ "huge", NULL, "host memory is to be of huge pages",
+	  .flag = &opt.huge },
+	{ "operations", "N", "how many", .number = &opt.operations },
+	{ "depth", "N", "operations in flight, each in its part of the buffer",
+	  .number = &opt.depth },
+	{ "longest", "BYTES", "of an operation", .number = &opt.longest },
+	{ "align", "BYTES", "of operations in the buffer; 0: blocks",
+	  .number = &opt.align },
+	{ "rebind", "ADDRESS",
+	  "PCI address of the drive, whose driver is taken away and given back halfway",
+	  .text = &opt.rebind },
+	{ "seed", "N", "of everything random", .number = &opt.seed },
+	{}
+};
+
+struct operation {
+	bool write;
+	size_t at, drive_at, length;
+};
+
+static struct io_uring ring;
+static int fd;
+static unsigned int lba_size;
+/* of the buffer, its model, the drive's model */
+static unsigned char *buffer, *shadow, *drive, *scratch;
+
+static void map_buffer(void)
+{
+	buffer = map_memory(opt.run ? NULL : opt.p2p, opt.size);
+	if (opt.huge && madvise(buffer, opt.size, MADV_HUGEPAGE))
+		err(1, "madvise");
+	for (size_t at = 0; opt.run && at < opt.size; at += 2 * opt.run) {
+		int p2p = open(opt.p2p, O_RDWR);
+
+		if (p2p < 0)
+			err(1, "%s", opt.p2p);
+		if (mmap(buffer + at, opt.run, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, p2p, 0) == MAP_FAILED)
+			err(1, "%s: mapping %lu bytes", opt.p2p, opt.run);
+		close(p2p);
+	}
+	shadow = map_memory(NULL, opt.size);
+	scratch = map_memory(NULL, opt.size);
+	fill_random(shadow, opt.size);
+	copy_words(buffer, shadow, opt.size);
+}
+
+static void set_up(void)
+{
+	struct iovec iov;
+	int ret;
+
+	map_buffer();
+	drive = fill_drive(opt.device, opt.size, &fd);
+	ioctl(fd, BLKSSZGET, &lba_size);
+	if (!opt.align)
+		opt.align = lba_size;
+	iov = (struct iovec){ buffer + opt.skip, opt.size - opt.skip };
+	ret = io_uring_queue_init(MAX_DEPTH, &ring, 0) ?:
+	      io_uring_register_buffers(&ring, &iov, 1);
+	if (ret)
+		errx(1, "registering: %s", strerror(-ret));
+}
+
+/* Lengths of all orders of magnitude; places that are often where a page or a list of them begins or ends. */
+static struct operation choose(size_t from, size_t room)
+{
+	size_t blocks = room / lba_size, longest = opt.longest / lba_size;
+	size_t length = 1 + random_next() % (1UL << random_next() % 16);
+	struct operation op = { .write = random_next() % 2 };
+
+	if (length > longest)
+		length = longest;
+	if (length > blocks)
+		length = blocks;
+	op.length = length * lba_size;
+	op.at = from + random_next() % ((room - op.length) / opt.align + 1) *
+			       opt.align;
+	if (random_next() % 2 && op.at / PAGE * PAGE >= from)
+		op.at = op.at / PAGE * PAGE;
+	if (op.at < from)
+		op.at = from;
+	return op;
+}
+
+static void prepare(const struct operation *op, unsigned int index)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+	if (op->write)
+		io_uring_prep_write_fixed(sqe, fd, buffer + op->at, op->length,
+					  op->drive_at, 0);
+	else
+		io_uring_prep_read_fixed(sqe, fd, buffer + op->at, op->length,
+					 op->drive_at, 0);
+	sqe->user_data = index;
+}
+
+static void reap(const struct operation *ops)
+{
+	struct io_uring_cqe *cqe;
+	const struct operation *op;
+
+	if (io_uring_wait_cqe(&ring, &cqe))
+		errx(1, "io_uring_wait_cqe");
+	op = &ops[cqe->user_data];
+	if (cqe->res != (int)op->length)
+		errx(1, "%s of %zu bytes at %zu: %d",
+		     op->write ? "write" : "read", op->length, op->at,
+		     cqe->res);
+	io_uring_cqe_seen(&ring, cqe);
+}
+
+static void compare(const char *what, const unsigned char *found,
+		    const unsigned char *model, size_t at, size_t length,
+		    unsigned long number)
+{
+	size_t from = at < GUARD ? 0 : (at - GUARD) / 8 * 8;
+	size_t to = (at + length + GUARD + 7) / 8 * 8;
+
+	if (to > opt.size)
+		to = opt.size;
+	copy_words(scratch + from, found + from, to - from);
+	for (size_t i = from; i < to; i++)
+		if (scratch[i] != model[i])
+			errx(1, "operation %lu: %s at %zu is %#x, not %#x, in %zu bytes at %zu",
+			     number, what, i, scratch[i], model[i], length, at);
+}
+
+static void apply(const struct operation *op)
+{
+	if (op->write)
+		memcpy(drive + op->drive_at, shadow + op->at, op->length);
+	else
+		memcpy(shadow + op->at, drive + op->drive_at, op->length);
+}
+
+static void check(const struct operation *op, unsigned long number)
+{
+	static unsigned char *blocks;
+	size_t from = op->drive_at < lba_size ? 0 : op->drive_at - lba_size;
+	size_t to = op->drive_at + op->length + lba_size;
+
+	compare("the buffer", buffer, shadow, op->at, op->length, number);
+	if (!op->write)
+		return;
+	blocks = blocks ?: map_memory(NULL, opt.size);
+	if (to > opt.size)
+		to = opt.size;
+	if (pread(fd, blocks + from, to - from, from) != (ssize_t)(to - from))
+		err(1, "%s", opt.device);
+	if (memcmp(blocks + from, drive + from, to - from))
+		errx(1, "operation %lu: the drive does not hold the %zu bytes written at %zu from %zu",
+		     number, op->length, op->drive_at, op->at);
+}
+
+static void tell_driver(const char *file)
+{
+	char path[64];
+	int driver;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/nvme/%s", file);
+	driver = open(path, O_WRONLY);
+	if (driver < 0 ||
+	    write(driver, opt.rebind, strlen(opt.rebind)) < 0)
+		err(1, "%s", path);
+	close(driver);
+}
+
+/* The buffer stays registered, and the drive comes back as another one. */
+static void rebind(void)
+{
+	close(fd);
+	tell_driver("unbind");
+	tell_driver("bind");
+	for (int i = 0; i < 300; i++) {
+		fd = open(opt.device, O_RDWR | O_DIRECT);
+		if (fd >= 0)
+			return;
+		usleep(100000);
+	}
+	err(1, "%s", opt.device);
+}
+
+/* As many operations in flight as there are parts of the buffer, and parts of the drive in another order. */
+static void round_of(unsigned long number)
+{
+	size_t part = opt.size / opt.depth / PAGE * PAGE;
+	unsigned int turn = random_next() % opt.depth;
+	struct operation ops[MAX_DEPTH];
+	unsigned int i;
+
+	for (i = 0; i < opt.depth; i++) {
+		size_t from = i * part, room = part;
+
+		if (!i) {
+			from = opt.skip;
+			room -= opt.skip;
+		}
+		ops[i] = choose(from, room);
+		ops[i].drive_at = (i + turn) % opt.depth * part +
+				  random_next() %
+					  ((part - ops[i].length) / lba_size +
+					   1) * lba_size;
+		prepare(&ops[i], i);
+	}
+	if (io_uring_submit(&ring) != (int)opt.depth)
+		errx(1, "io_uring_submit");
+	for (i = 0; i < opt.depth; i++)
+		reap(ops);
+	for (i = 0; i < opt.depth; i++)
+		apply(&ops[i]);
+	for (i = 0; i < opt.depth; i++)
+		check(&ops[i], number + i);
+}
+
+int main(int argc, char **argv)
+{
+	parse_options(argc, argv,
+		      "mapped_buffer --device PATH [option...]\n\n"
+		      "Reads and writes a registered buffer at random, and compares.",
+		      options);
+	if (!opt.device || !opt.depth || opt.depth > MAX_DEPTH ||
+	    opt.skip >= PAGE || (opt.run && !opt.p2p))
+		errx(1, "see --help");
+	random_state = opt.seed;
+	set_up();
+	for (unsigned long i = 0; i < opt.operations; i += opt.depth) {
+		if (opt.rebind && i >= opt.operations / 2) {
+			rebind();
+			opt.rebind = NULL;
+		}
+		round_of(i);
+	}
+	compare("the buffer", buffer, shadow, 0, opt.size, opt.operations);
+	if (io_uring_unregister_buffers(&ring))
+		errx(1, "unregistering");
+	printf("%lu operations\n", opt.operations);
+	return 0;
+}
