@@ -13,10 +13,11 @@
 #define MAX_VECS 40
 #define MAX_RANGES 3
 
-/* A buffer of @nr_vecs vectors that is mapped as three ranges, and a request */
+/* A buffer that is mapped as three ranges, and a request */
 struct fixture {
 	struct bio_vec bvec[MAX_VECS];
 	u64 before[MAX_VECS]; /* bytes before each vector */
+	struct blk_dma_buffer buf;
 	struct blk_dma_buffer_map map;
 	struct blk_dma_buffer_client client;
 	struct dma_registration *reg;
@@ -44,7 +45,8 @@ static struct fixture *fixture(struct kunit *test)
 	f->map.client_id = 7;
 	f->map.reg = f->reg;
 	f->map.map = PCI_P2PDMA_MAP_NONE;
-	f->map.bvec = f->bvec;
+	f->map.buf = &f->buf;
+	f->buf.bvec = f->bvec;
 	f->rq.bio = &f->bio;
 	prandom_seed_state(&f->rnd, 4711);
 	return f;
@@ -69,8 +71,8 @@ static void lay_buffer(struct fixture *f, unsigned int nr_vecs,
 		f->before[i] = size;
 		size += to - from;
 	}
-	f->map.nr_bvecs = nr_vecs;
-	f->map.shift = shift;
+	f->buf.nr_bvecs = nr_vecs;
+	f->buf.shift = shift;
 	f->reg->size = size;
 	for (i = 0; i < MAX_RANGES; i++) {
 		f->reg->ranges[i].addr = BIT_ULL(40 + i);
@@ -82,12 +84,12 @@ static void lay_buffer(struct fixture *f, unsigned int nr_vecs,
 /* A bio of the bytes @from up to @to of the buffer; as io_uring sets it up */
 static void lay_bio(struct fixture *f, u64 from, u64 to)
 {
-	unsigned int i = f->map.nr_bvecs;
+	unsigned int i = f->buf.nr_bvecs;
 
 	while (f->before[--i] > from)
 		;
 	bio_init(&f->bio, NULL, &f->bvec[i], 0, REQ_OP_READ);
-	f->bio.bi_vcnt = f->map.nr_bvecs - i;
+	f->bio.bi_vcnt = f->buf.nr_bvecs - i;
 	f->bio.bi_iter.bi_bvec_done = from - f->before[i];
 	f->bio.bi_iter.bi_size = to - from;
 	bio_set_flag(&f->bio, BIO_DMA_BUFFER);
@@ -179,7 +181,7 @@ static void not_found_test(struct kunit *test)
 	copy = f->bvec[0];
 	f->bio.bi_io_vec = &copy;
 	KUNIT_EXPECT_FALSE(test, finds(f));
-	f->bio.bi_io_vec = f->bvec + f->map.nr_bvecs;
+	f->bio.bi_io_vec = f->bvec + f->buf.nr_bvecs;
 	KUNIT_EXPECT_FALSE(test, finds(f));
 	f->bio.bi_io_vec = f->bvec;
 	KUNIT_EXPECT_TRUE(test, finds(f));

@@ -125,9 +125,9 @@ blk_dma_buffer_class(struct blk_dma_buffer *buf, struct device *dev)
 }
 
 static struct dma_registration *
-blk_dma_buffer_register(struct blk_dma_buffer *buf,
-			struct blk_dma_buffer_map *map)
+blk_dma_buffer_register(struct blk_dma_buffer_map *map)
 {
+	const struct blk_dma_buffer *buf = map->buf;
 	struct dma_registration_memory mem = {
 		.nr_pieces = buf->nr_bvecs,
 		.dir = DMA_BIDIRECTIONAL,
@@ -180,10 +180,8 @@ blk_dma_buffer_make(struct blk_dma_buffer *buf,
 	map->client = client;
 	map->client_id = client->id;
 	map->map = blk_dma_buffer_class(buf, client->registrations.dev);
-	map->bvec = buf->bvec;
-	map->nr_bvecs = buf->nr_bvecs;
-	map->shift = buf->shift;
-	reg = blk_dma_buffer_register(buf, map);
+	map->buf = buf;
+	reg = blk_dma_buffer_register(map);
 	if (!IS_ERR(reg)) {
 		blk_dma_buffer_prepare(map, reg);
 		/* revoked already */
@@ -273,26 +271,26 @@ void blk_dma_buffer_exit(struct blk_dma_buffer *buf)
  * The bytes of the buffer that come before the data of @bio, whose vectors are the
  * buffer's unless somebody has given it others.
  */
-static bool blk_dma_buffer_offset(const struct blk_dma_buffer_map *map,
+static bool blk_dma_buffer_offset(const struct blk_dma_buffer *buf,
 				  struct bio *bio, u64 *offset)
 {
-	unsigned long i = bio->bi_io_vec + bio->bi_iter.bi_idx - map->bvec;
+	unsigned long i = bio->bi_io_vec + bio->bi_iter.bi_idx - buf->bvec;
 
-	if (unlikely(i >= map->nr_bvecs))
+	if (unlikely(i >= buf->nr_bvecs))
 		return false;
 	*offset = bio->bi_iter.bi_bvec_done;
 	if (i)
-		*offset += map->bvec->bv_len + ((u64)(i - 1) << map->shift);
+		*offset += buf->bvec->bv_len + ((u64)(i - 1) << buf->shift);
 	return true;
 }
 
 /* The vector that has the byte at @offset */
-static unsigned int blk_dma_buffer_index(const struct blk_dma_buffer_map *map,
+static unsigned int blk_dma_buffer_index(const struct blk_dma_buffer *buf,
 					 u64 offset)
 {
-	if (offset < map->bvec->bv_len)
+	if (offset < buf->bvec->bv_len)
 		return 0;
-	return 1 + ((offset - map->bvec->bv_len) >> map->shift);
+	return 1 + ((offset - buf->bvec->bv_len) >> buf->shift);
 }
 
 /*
@@ -303,17 +301,17 @@ static unsigned int blk_dma_buffer_index(const struct blk_dma_buffer_map *map,
 bool blk_dma_buffer_fits(struct bio *bio, const struct queue_limits *lim,
 			 unsigned int max_bytes, unsigned int *nr_segs)
 {
-	const struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
-	unsigned long mask = BIT(map->shift) - 1;
+	const struct blk_dma_buffer *buf = bio->bi_dma_buffer->buf;
+	unsigned long mask = BIT(buf->shift) - 1;
 	u64 offset;
 
 	if (bio->bi_iter.bi_size > max_bytes || mask >= lim->max_segment_size ||
 	    (lim->seg_boundary_mask & mask) != mask ||
 	    (lim->virt_boundary_mask & ~mask) ||
-	    !blk_dma_buffer_offset(map, bio, &offset))
+	    !blk_dma_buffer_offset(buf, bio, &offset))
 		return false;
-	*nr_segs = blk_dma_buffer_index(map, offset + bio->bi_iter.bi_size - 1) -
-		   blk_dma_buffer_index(map, offset) + 1;
+	*nr_segs = blk_dma_buffer_index(buf, offset + bio->bi_iter.bi_size - 1) -
+		   blk_dma_buffer_index(buf, offset) + 1;
 	return *nr_segs <= lim->max_segments;
 }
 EXPORT_SYMBOL_IF_KUNIT(blk_dma_buffer_fits);
@@ -348,7 +346,7 @@ bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req
 
 	if (map->client_id != client->id || bio->bi_next ||
 	    !blk_dma_buffer_is_live(map) ||
-	    !blk_dma_buffer_offset(map, bio, offset))
+	    !blk_dma_buffer_offset(map->buf, bio, offset))
 		return false;
 	iter->addr = dma_registration_addr(map->reg, *offset, &left);
 	iter->len = min_t(u64, left, bio->bi_iter.bi_size);

@@ -11,6 +11,7 @@
 #include <linux/mutex.h>
 #include <linux/pci-p2pdma.h>
 
+struct blk_dma_buffer;
 struct blk_dma_buffer_map;
 struct blk_dma_iter;
 struct blk_dma_mapping;
@@ -49,21 +50,15 @@ struct blk_dma_buffer_client {
  * @client_id: of the client, which may be gone
  * @reg: the memory, mapped; NULL: it cannot be, so each I/O is mapped by itself
  * @map: class of the memory; PCI_P2PDMA_MAP_UNKNOWN for memory of several classes
- * @bvec: the buffer's vectors; borrowed
- * @nr_bvecs: how many
- * @shift: all vectors but the first and the last are 1 << @shift bytes
+ * @buf: the buffer, which owns this
  * @client: the client, which is there while @reg is mapped; borrowed
  * @driver_data: for the driver's use
- *
- * Owned by the buffer, until its end.
  */
 struct blk_dma_buffer_map {
 	u64 client_id;
 	struct dma_registration *reg;
 	enum pci_p2pdma_map_type map;
-	const struct bio_vec *bvec;
-	unsigned int nr_bvecs;
-	unsigned int shift;
+	const struct blk_dma_buffer *buf;
 	struct blk_dma_buffer_client *client;
 	void *driver_data;
 	/* private: */
@@ -74,7 +69,7 @@ struct blk_dma_buffer_map {
  * struct blk_dma_buffer - memory that is used for I/O again and again
  * @bvec: the memory, pinned by the owner; borrowed
  * @nr_bvecs: how many vectors
- * @shift: as in struct blk_dma_buffer_map
+ * @shift: all vectors but the first and the last are 1 << @shift bytes
  *
  * Embedded in what owns it, from blk_dma_buffer_init() to blk_dma_buffer_exit().
  */

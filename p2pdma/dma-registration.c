@@ -520,29 +520,26 @@ static void dma_reg_turned_away(struct percpu_ref *users)
 				   users)->turned_away);
 }
 
-/* The first reason stays. */
+/*
+ * The first reason stays. If the registration is @unused, and nobody could become a
+ * user, there is nobody to be turned away or waited for.
+ */
 static void dma_reg_begin_revoke(struct dma_registration *reg,
-				 enum dma_registration_reason reason)
+				 enum dma_registration_reason reason,
+				 bool unused)
 {
 	lockdep_assert_held(&dma_registrations_mutex);
 	if (reg->reason != DMA_REGISTRATION_LIVE)
 		return;
 	WRITE_ONCE(reg->reason, reason);
+	if (unused) {
+		complete_all(&reg->turned_away);
+		complete(&reg->idle);
+		return;
+	}
 	/* for who is turned away: see dma_registration_reason() */
 	smp_wmb();
 	percpu_ref_kill_and_confirm(&reg->users, dma_reg_turned_away);
-}
-
-/* The same where there are no users, and nobody who could become one. */
-static void dma_reg_begin_unused(struct dma_registration *reg,
-				 enum dma_registration_reason reason)
-{
-	lockdep_assert_held(&dma_registrations_mutex);
-	if (reg->reason != DMA_REGISTRATION_LIVE)
-		return;
-	WRITE_ONCE(reg->reason, reason);
-	complete_all(&reg->turned_away);
-	complete(&reg->idle);
 }
 
 static bool dma_reg_claim(struct dma_registration *reg)
@@ -739,7 +736,7 @@ EXPORT_SYMBOL_GPL(dma_register_phys);
 void dma_unregister_start(struct dma_registration *reg)
 {
 	mutex_lock(&dma_registrations_mutex);
-	dma_reg_begin_revoke(reg, DMA_REGISTRATION_UNREGISTERED);
+	dma_reg_begin_revoke(reg, DMA_REGISTRATION_UNREGISTERED, false);
 	mutex_unlock(&dma_registrations_mutex);
 }
 EXPORT_SYMBOL_GPL(dma_unregister_start);
@@ -774,12 +771,23 @@ EXPORT_SYMBOL_GPL(dma_unregister);
 void dma_unregister_unused(struct dma_registration *reg)
 {
 	mutex_lock(&dma_registrations_mutex);
-	dma_reg_begin_unused(reg, DMA_REGISTRATION_UNREGISTERED);
+	dma_reg_begin_revoke(reg, DMA_REGISTRATION_UNREGISTERED, true);
 	mutex_unlock(&dma_registrations_mutex);
 	dma_reg_finish_revoke(reg);
 	dma_reg_release(reg);
 }
 EXPORT_SYMBOL_GPL(dma_unregister_unused);
+
+static void dma_reg_revoke(struct dma_registration *reg, bool unused)
+{
+	mutex_lock(&dma_registrations_mutex);
+	dma_reg_begin_revoke(reg, DMA_REGISTRATION_OWNER_ASKED, unused);
+	/* the owner may unregister it meanwhile */
+	refcount_inc(&reg->refs);
+	mutex_unlock(&dma_registrations_mutex);
+	dma_reg_finish_revoke(reg);
+	dma_reg_release(reg);
+}
 
 /**
  * dma_registration_revoke - take the memory of a registration back
@@ -792,13 +800,7 @@ EXPORT_SYMBOL_GPL(dma_unregister_unused);
  */
 void dma_registration_revoke(struct dma_registration *reg)
 {
-	mutex_lock(&dma_registrations_mutex);
-	dma_reg_begin_revoke(reg, DMA_REGISTRATION_OWNER_ASKED);
-	/* the owner may unregister it meanwhile */
-	refcount_inc(&reg->refs);
-	mutex_unlock(&dma_registrations_mutex);
-	dma_reg_finish_revoke(reg);
-	dma_reg_release(reg);
+	dma_reg_revoke(reg, false);
 }
 EXPORT_SYMBOL_GPL(dma_registration_revoke);
 
@@ -813,13 +815,7 @@ EXPORT_SYMBOL_GPL(dma_registration_revoke);
  */
 void dma_registration_revoke_unused(struct dma_registration *reg)
 {
-	mutex_lock(&dma_registrations_mutex);
-	dma_reg_begin_unused(reg, DMA_REGISTRATION_OWNER_ASKED);
-	/* the owner may unregister it meanwhile */
-	refcount_inc(&reg->refs);
-	mutex_unlock(&dma_registrations_mutex);
-	dma_reg_finish_revoke(reg);
-	dma_reg_release(reg);
+	dma_reg_revoke(reg, true);
 }
 EXPORT_SYMBOL_GPL(dma_registration_revoke_unused);
 
@@ -837,7 +833,7 @@ void dma_registrations_close(struct dma_registrations *regs,
 	mutex_lock(&dma_registrations_mutex);
 	regs->closed = true;
 	list_for_each_entry(link, &regs->links, node)
-		dma_reg_begin_revoke(link->reg, reason);
+		dma_reg_begin_revoke(link->reg, reason, false);
 	while (!list_empty(&regs->links)) {
 		reg = list_first_entry(&regs->links,
 				       struct dma_registration_link, node)->reg;
