@@ -214,7 +214,7 @@ static void segments_test(struct kunit *test)
 		to = from + 1 + below(f, f->reg->size - from);
 		lay_bio(f, from, to);
 		max_bytes = below(f, 2) ? f->reg->size : below(f, to - from + 1);
-		if (!blk_dma_buffer_fits(&f->bio, &lim, max_bytes, &nr))
+		if (!blk_dma_buffer_fits(&f->bio, &lim, &max_bytes, &nr))
 			continue;
 		fits++;
 		KUNIT_ASSERT_EQ(test, 0, bio_split_rw_at(&f->bio, &lim,

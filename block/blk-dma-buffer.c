@@ -11,6 +11,9 @@
  * No I/O counts itself as a user of a registration. Three may end one, each when
  * there is no I/O: the owner, at the end of its buffer or when a provider wants P2P
  * memory back, and the client's driver, when its queues are gone.
+ *
+ * A dma-buf is a buffer without pages, for one client. Its exporter may move it at any
+ * time, so its I/O does count. The one map stays; what it has mapped comes and goes.
  */
 #include <kunit/visibility.h>
 #include <linux/blk-dma-buffer.h>
@@ -37,6 +40,7 @@ void blk_dma_buffer_client_init(struct blk_dma_buffer_client *client,
 	static atomic64_t ids;
 
 	dma_registration_client_init(&client->registrations, dev);
+	dma_buf_client_init(&client->dma_bufs, dev);
 	client->ops = ops;
 	client->id = atomic64_inc_return(&ids);
 }
@@ -50,6 +54,7 @@ EXPORT_SYMBOL_GPL(blk_dma_buffer_client_init);
  */
 void blk_dma_buffer_client_exit(struct blk_dma_buffer_client *client)
 {
+	dma_buf_client_exit(&client->dma_bufs);
 	dma_registration_client_exit(&client->registrations);
 }
 EXPORT_SYMBOL_GPL(blk_dma_buffer_client_exit);
@@ -163,7 +168,7 @@ static void blk_dma_buffer_prepare(struct blk_dma_buffer_map *map,
 		return;
 	map->reg = reg;
 	if (map->client->ops->prepare)
-		map->client->ops->prepare(map);
+		map->client->ops->prepare(map, reg);
 	dma_registration_put(reg);
 }
 
@@ -261,11 +266,148 @@ void blk_dma_buffer_exit(struct blk_dma_buffer *buf)
 
 	while ((map = buf->maps)) {
 		buf->maps = map->next;
-		if (map->reg)
+		if (map->dma_buf)
+			dma_buf_unregister(map->dma_buf);
+		else if (map->reg)
 			dma_unregister_unused(map->reg);
 		kfree(map);
 	}
 }
+
+#ifdef CONFIG_DMA_SHARED_BUFFER
+/* For the device, data of two ranges must be like data of two pages. */
+static bool blk_dma_buffer_aligned(const struct dma_registration *reg, u64 mask)
+{
+	const struct dma_registration_range *range = reg->ranges;
+	const struct dma_registration_range *last = range + reg->nr_ranges - 1;
+
+	for (; range < last; range++)
+		if ((range->addr + (range[1].offset - range->offset)) & mask ||
+		    range[1].addr & mask)
+			return false;
+	return true;
+}
+
+static int blk_dma_buffer_mapped(void *owner, struct dma_registration *reg)
+{
+	struct blk_dma_buffer_map *map = owner;
+	const struct blk_dma_buffer_ops *ops = map->client->ops;
+	int ret = 0;
+
+	if (!blk_dma_buffer_aligned(reg, map->align_mask) ||
+	    (reg->ranges[0].addr & map->first_mask))
+		return -EINVAL;
+	if (ops->prepare)
+		ret = ops->prepare(map, reg);
+	/* for blk_dma_buffer_tryget() */
+	if (!ret)
+		smp_store_release(&map->reg, reg);
+	return ret;
+}
+
+static void blk_dma_buffer_unmapping(void *owner, struct dma_registration *reg)
+{
+	struct blk_dma_buffer_map *map = owner;
+
+	WRITE_ONCE(map->reg, NULL);
+	if (map->client->ops->release)
+		map->client->ops->release(map);
+}
+
+static const struct dma_buf_registration_ops blk_dma_buf_ops = {
+	.mapped = blk_dma_buffer_mapped,
+	.unmapped = blk_dma_buffer_unmapping,
+};
+
+/**
+ * blk_dma_buffer_attach - let a dma-buf be the memory of a buffer
+ * @buf: after blk_dma_buffer_init(), with vectors of @dmabuf's size without pages;
+ *	has no map yet
+ * @bdev: block device that it is to be used with, which the caller has open until
+ *	blk_dma_buffer_exit()
+ * @dmabuf: the dma-buf; borrowed
+ *
+ * It is mapped by the first blk_dma_buffer_get() of @buf->maps, the only map.
+ *
+ * Context: may sleep. Nobody else uses @buf yet.
+ * Return: 0; -EOPNOTSUPP if the block device takes no dma-bufs; or as
+ * dma_buf_register().
+ */
+int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
+			  struct dma_buf *dmabuf)
+{
+	struct blk_dma_buffer_client *client = bdev_dma_buffer_client(bdev);
+	struct request_queue *q = bdev_get_queue(bdev);
+	struct blk_dma_buffer_map *map;
+
+	if (!client || !client->ops->dma_bufs || IS_ENABLED(CONFIG_KMSAN) ||
+	    !blk_queue_pci_p2pdma(q) || blk_get_integrity(bdev->bd_disk))
+		return -EOPNOTSUPP;
+	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	if (!map)
+		return -ENOMEM;
+	map->client = client;
+	map->client_id = client->id;
+	map->map = PCI_P2PDMA_MAP_UNKNOWN;
+	map->buf = buf;
+	map->first_mask = queue_dma_alignment(q);
+	map->align_mask = queue_virt_boundary(q) | map->first_mask;
+	map->dma_buf = dma_buf_register(&client->dma_bufs, dmabuf,
+					&blk_dma_buf_ops, map);
+	if (IS_ERR(map->dma_buf)) {
+		int ret = PTR_ERR(map->dma_buf);
+
+		kfree(map);
+		return ret;
+	}
+	/* for blk_dma_buffer_find() */
+	smp_store_release(&buf->maps, map);
+	return 0;
+}
+
+static bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
+{
+	struct dma_registration *reg;
+	bool got;
+
+	rcu_read_lock();
+	/* pairs with the release in blk_dma_buffer_mapped(): @map->driver_data */
+	reg = smp_load_acquire(&map->reg);
+	got = reg && dma_registration_tryget(reg);
+	rcu_read_unlock();
+	return got;
+}
+
+/**
+ * blk_dma_buffer_get - become a user of a dma-buf, which is mapped if it is not
+ * @map: of a dma-buf
+ * @nowait: only if it is mapped
+ *
+ * Context: may sleep unless @nowait. Until blk_dma_buffer_put() the caller must not
+ * wait for memory to be reclaimed.
+ * Return: 0; -EAGAIN if @nowait and it is not mapped; or as
+ * dma_buf_registration_get().
+ */
+int blk_dma_buffer_get(struct blk_dma_buffer_map *map, bool nowait)
+{
+	if (likely(blk_dma_buffer_tryget(map)))
+		return 0;
+	if (nowait)
+		return -EAGAIN;
+	return dma_buf_registration_get(map->dma_buf);
+}
+#else /* CONFIG_DMA_SHARED_BUFFER */
+int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
+			  struct dma_buf *dmabuf)
+{
+	return -EOPNOTSUPP;
+}
+
+int blk_dma_buffer_get(struct blk_dma_buffer_map *map, bool nowait)
+{
+	return -EOPNOTSUPP;
+}
+#endif /* CONFIG_DMA_SHARED_BUFFER */
 
 /*
  * The bytes of the buffer that come before the data of @bio, whose vectors are the
@@ -296,16 +438,20 @@ static unsigned int blk_dma_buffer_index(const struct blk_dma_buffer *buf,
 /*
  * For bio_split_rw(): whether a bio with a map is within the limits as it is, and of
  * how many segments. All its vectors but the first and the last are alike and begin
- * on a page, so they need not be looked through.
+ * on a page, so they need not be looked through. *@max_bytes gets smaller if those of
+ * a dma-buf are fewer.
  */
 bool blk_dma_buffer_fits(struct bio *bio, const struct queue_limits *lim,
-			 unsigned int max_bytes, unsigned int *nr_segs)
+			 unsigned int *max_bytes, unsigned int *nr_segs)
 {
-	const struct blk_dma_buffer *buf = bio->bi_dma_buffer->buf;
+	const struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
+	const struct blk_dma_buffer *buf = map->buf;
 	unsigned long mask = BIT(buf->shift) - 1;
 	u64 offset;
 
-	if (bio->bi_iter.bi_size > max_bytes || mask >= lim->max_segment_size ||
+	if (unlikely(map->max_bytes))
+		*max_bytes = min(*max_bytes, map->max_bytes);
+	if (bio->bi_iter.bi_size > *max_bytes || mask >= lim->max_segment_size ||
 	    (lim->seg_boundary_mask & mask) != mask ||
 	    (lim->virt_boundary_mask & ~mask) ||
 	    !blk_dma_buffer_offset(buf, bio, &offset))
@@ -345,7 +491,8 @@ bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req
 	u64 left;
 
 	if (map->client_id != client->id || bio->bi_next ||
-	    !blk_dma_buffer_is_live(map) ||
+	    /* the I/O is a user of a dma-buf, who is waited for */
+	    (!blk_dma_buffer_is_live(map) && !map->dma_buf) ||
 	    !blk_dma_buffer_offset(map->buf, bio, offset))
 		return false;
 	iter->addr = dma_registration_addr(map->reg, *offset, &left);

@@ -7,6 +7,7 @@
 #define BLK_DMA_BUFFER_H
 
 #include <linux/blk-mq.h>
+#include <linux/dma-buf-registration.h>
 #include <linux/dma-registration.h>
 #include <linux/mutex.h>
 #include <linux/pci-p2pdma.h>
@@ -18,21 +19,27 @@ struct blk_dma_mapping;
 
 /**
  * struct blk_dma_buffer_ops - what a driver keeps beside a mapped buffer
- * @prepare: optional. @map is complete but for @map->driver_data, which may be set.
- *	Without what this would make the map is used all the same
- * @release: with @prepare. @map is unmapped: undo what @prepare did, if it was
- *	called. The driver is still bound
+ * @prepare: optional. @map, which no I/O uses yet, will have the memory of @reg.
+ *	@map->driver_data may be set. Return: 0; a negative errno if without what this
+ *	would make some data can only be mapped by itself. @map is used all the same,
+ *	unless it is of a dma-buf, which fails then
+ * @release: with @prepare. @map is or will be unmapped, and no I/O uses it: undo what
+ *	@prepare did, if it was called. The driver is still bound
+ * @dma_bufs: data may be of a dma-buf: see bio_is_dma_buf()
  *
- * Both may sleep.
+ * Both functions may sleep.
  */
 struct blk_dma_buffer_ops {
-	void (*prepare)(struct blk_dma_buffer_map *map);
+	int (*prepare)(struct blk_dma_buffer_map *map,
+		       const struct dma_registration *reg);
 	void (*release)(struct blk_dma_buffer_map *map);
+	bool dma_bufs;
 };
 
 /**
  * struct blk_dma_buffer_client - a device that buffers are mapped for
  * @registrations: of the device
+ * @dma_bufs: that are registered for it
  * @ops: of its driver
  * @id: of all clients since the system was started, only this one has it
  *
@@ -41,6 +48,7 @@ struct blk_dma_buffer_ops {
  */
 struct blk_dma_buffer_client {
 	struct dma_registration_client registrations;
+	struct dma_buf_client dma_bufs;
 	const struct blk_dma_buffer_ops *ops;
 	u64 id;
 };
@@ -48,8 +56,15 @@ struct blk_dma_buffer_client {
 /**
  * struct blk_dma_buffer_map - how a buffer is mapped for a client
  * @client_id: of the client, which may be gone
- * @reg: the memory, mapped; NULL: it cannot be, so each I/O is mapped by itself
- * @map: class of the memory; PCI_P2PDMA_MAP_UNKNOWN for memory of several classes
+ * @reg: the memory, mapped; NULL: it cannot be, so each I/O is mapped by itself.
+ *	Of a dma-buf: NULL while it is not mapped, and only for its users to look at
+ * @dma_buf: the memory is a dma-buf's; owned. NULL: the pages of @buf
+ * @max_bytes: of a dma-buf: the most that an I/O may have; 0 for no limit. The driver
+ *	may set it in @prepare
+ * @first_mask: of a dma-buf: bits that are 0 in the DMA address of its first byte
+ * @align_mask: of a dma-buf: bits that are 0 in DMA addresses where ranges meet
+ * @map: class of the memory; PCI_P2PDMA_MAP_UNKNOWN for memory of several classes,
+ *	and of dma-bufs
  * @buf: the buffer, which owns this
  * @client: the client, which is there while @reg is mapped; borrowed
  * @driver_data: for the driver's use
@@ -57,6 +72,10 @@ struct blk_dma_buffer_client {
 struct blk_dma_buffer_map {
 	u64 client_id;
 	struct dma_registration *reg;
+	struct dma_buf_registration *dma_buf;
+	unsigned int max_bytes;
+	unsigned int first_mask;
+	unsigned int align_mask;
 	enum pci_p2pdma_map_type map;
 	const struct blk_dma_buffer *buf;
 	struct blk_dma_buffer_client *client;
@@ -67,7 +86,8 @@ struct blk_dma_buffer_map {
 
 /**
  * struct blk_dma_buffer - memory that is used for I/O again and again
- * @bvec: the memory, pinned by the owner; borrowed
+ * @bvec: the memory, pinned by the owner; borrowed. Of a dma-buf: its length alone,
+ *	with no pages
  * @nr_bvecs: how many vectors
  * @shift: all vectors but the first and the last are 1 << @shift bytes
  *
@@ -97,6 +117,9 @@ struct blk_dma_buffer_map *
 blk_dma_buffer_map(struct blk_dma_buffer *buf,
 		   struct blk_dma_buffer_client *client);
 struct blk_dma_buffer_client *bdev_dma_buffer_client(struct block_device *bdev);
+int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
+			  struct dma_buf *dmabuf);
+int blk_dma_buffer_get(struct blk_dma_buffer_map *map, bool nowait);
 #else /* CONFIG_BLK_DMA_BUFFER */
 static inline void blk_dma_buffer_init(struct blk_dma_buffer *buf,
 				       const struct bio_vec *bvec,
@@ -128,8 +151,32 @@ bdev_dma_buffer_client(struct block_device *bdev)
 #endif /* CONFIG_BLK_DMA_BUFFER */
 
 /**
+ * blk_dma_buffer_put - end what blk_dma_buffer_get() began
+ * @map: the map; the device is done with its memory
+ *
+ * Context: any.
+ */
+static inline void blk_dma_buffer_put(struct blk_dma_buffer_map *map)
+{
+	dma_registration_put(map->reg);
+}
+
+/**
+ * bio_is_dma_buf - whether a bio has a dma-buf's memory, and no pages
+ * @bio: the bio, which has data
+ *
+ * Its vectors say where in the dma-buf the data is. Nobody may look for pages there.
+ *
+ * Context: any.
+ */
+static inline bool bio_is_dma_buf(const struct bio *bio)
+{
+	return bio_flagged(bio, BIO_DMA_BUFFER) && !bio->bi_io_vec->bv_page;
+}
+
+/**
  * blk_dma_buffer_is_live - whether there are DMA addresses in a map
- * @map: the map
+ * @map: the map; of a dma-buf only for its users
  *
  * Context: any.
  * Return: false if the buffer cannot be mapped, or is not any more.

@@ -15,6 +15,9 @@
  */
 #define NVME_PRPS_PER_LIST (NVME_PRPS_PER_PAGE - 1)
 
+/* Data of so many bytes takes no more than two lists, wherever it begins. */
+#define NVME_BUFFER_MAX_BYTES (NVME_PRPS_PER_PAGE * NVME_CTRL_PAGE_SIZE)
+
 /**
  * struct nvme_buffer_list - a PRP list of a buffer, as both kinds that are needed
  * @last: all places are PRPs; owned

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* For registration.c and its KUnit tests */
+/* For registration.c, registration-buf.c and their KUnit tests */
 #ifndef _KERNEL_DMA_REGISTRATION_H
 #define _KERNEL_DMA_REGISTRATION_H
 
@@ -21,6 +21,14 @@ struct dma_reg_way {
 	u64 bus_last; /* highest bus address; 0 for no limit */
 };
 
+int dma_reg_find_way(struct device *dev, struct dma_reg_way *way);
+void dma_reg_make_index(struct dma_registration *reg);
+int dma_reg_init(struct dma_registration *reg,
+		 struct dma_registration_client *client,
+		 const struct dma_registration_ops *ops, void *owner);
+int dma_reg_announce(struct dma_registration *reg);
+void dma_reg_free(struct dma_registration *reg);
+
 #if IS_ENABLED(CONFIG_KUNIT)
 enum pci_p2pdma_map_type
 dma_reg_class(const struct dma_reg_way *way,
@@ -29,7 +37,6 @@ dma_reg_class(const struct dma_reg_way *way,
 struct dma_registration *
 dma_reg_plan(const struct dma_reg_way *way,
 	     const struct dma_registration_memory *mem);
-void dma_reg_free(struct dma_registration *reg);
 #endif
 
 #endif /* _KERNEL_DMA_REGISTRATION_H */

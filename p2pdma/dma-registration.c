@@ -177,7 +177,7 @@ static void dma_reg_free_links(struct dma_registration_link *link)
 	}
 }
 
-VISIBLE_IF_KUNIT void dma_reg_free(struct dma_registration *reg)
+void dma_reg_free(struct dma_registration *reg)
 {
 	dma_reg_free_links(reg->of_client.next);
 	kvfree(reg->index);
@@ -218,7 +218,7 @@ static bool dma_reg_worth_index(struct dma_registration *reg, u64 granules)
  * Find the largest granules that are all within one range, and note which of them
  * ranges begin with. Without an index the ranges are searched.
  */
-static void dma_reg_make_index(struct dma_registration *reg)
+void dma_reg_make_index(struct dma_registration *reg)
 {
 	u64 first = reg->ranges[1].offset, differ = 0, granules, g;
 	unsigned int i, before = 0;
@@ -362,7 +362,8 @@ dma_reg_plan(const struct dma_reg_way *way,
 }
 EXPORT_SYMBOL_IF_KUNIT(dma_reg_plan);
 
-static int dma_reg_find_way(struct device *dev, struct dma_reg_way *way)
+/* Return: 0, or a negative errno if nothing may stay mapped for @dev. */
+int dma_reg_find_way(struct device *dev, struct dma_reg_way *way)
 {
 	*way = (struct dma_reg_way){
 		.dev = dev,
@@ -467,8 +468,12 @@ static int dma_reg_map(struct dma_registration *reg,
  */
 static void dma_reg_unmap(struct dma_registration *reg)
 {
-	struct device *dev = reg->client->dev;
+	struct device *dev;
 
+	/* of a dma-buf, whose exporter has mapped it */
+	if (!reg->client)
+		return;
+	dev = reg->client->dev;
 	if (reg->linked)
 		dma_iova_unlink(dev, &reg->iova, 0, reg->linked, reg->dir,
 				DMA_ATTR_SKIP_CPU_SYNC);
@@ -581,7 +586,7 @@ static void dma_reg_finish_revoke(struct dma_registration *reg)
 }
 
 /* Let the owner know of revocations from now on, if there was none yet. */
-static int dma_reg_announce(struct dma_registration *reg)
+int dma_reg_announce(struct dma_registration *reg)
 {
 	int ret = 0;
 
@@ -594,17 +599,21 @@ static int dma_reg_announce(struct dma_registration *reg)
 	return ret;
 }
 
-static int dma_reg_prepare(struct dma_registration *reg,
-			   struct dma_registration_client *client)
+/*
+ * Make @reg, which is laid out, one that can be used, revoked and unregistered. The
+ * caller is its first user.
+ */
+int dma_reg_init(struct dma_registration *reg,
+		 struct dma_registration_client *client,
+		 const struct dma_registration_ops *ops, void *owner)
 {
 	int ret;
 
-	/* or the provider would wait for its pages forever */
-	if (reg->of_client.next && !reg->ops->revoked)
-		return -EINVAL;
+	reg->ops = ops;
+	reg->owner = owner;
 	reg->client = client;
 	reg->of_client.reg = reg;
-	reg->of_client.in = &client->registrations;
+	INIT_LIST_HEAD(&reg->of_client.node);
 	refcount_set(&reg->refs, 1);
 	init_completion(&reg->turned_away);
 	init_completion(&reg->idle);
@@ -614,6 +623,22 @@ static int dma_reg_prepare(struct dma_registration *reg,
 		return ret;
 	/* Who revokes it now waits until it is mapped */
 	percpu_ref_get(&reg->users);
+	return 0;
+}
+
+static int dma_reg_prepare(struct dma_registration *reg,
+			   struct dma_registration_client *client,
+			   const struct dma_registration_ops *ops, void *owner)
+{
+	int ret;
+
+	/* or the provider would wait for its pages forever */
+	if (reg->of_client.next && !ops->revoked)
+		return -EINVAL;
+	ret = dma_reg_init(reg, client, ops, owner);
+	if (ret)
+		return ret;
+	reg->of_client.in = &client->registrations;
 	ret = dma_reg_enlist(reg);
 	if (ret)
 		percpu_ref_exit(&reg->users);
@@ -658,9 +683,7 @@ dma_reg_make(struct dma_registration_client *client,
 	reg = dma_reg_plan(&way, mem);
 	if (IS_ERR(reg))
 		return reg;
-	reg->ops = ops;
-	reg->owner = owner;
-	ret = dma_reg_prepare(reg, client);
+	ret = dma_reg_prepare(reg, client, ops, owner);
 	if (ret) {
 		dma_reg_free(reg);
 		return ERR_PTR(ret);

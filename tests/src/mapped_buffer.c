@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random reads and writes, several in flight, of one large registered buffer of host memory, of P2P memory, or of
- * both in turns. The buffer, what surrounds it and the drive are held against models.
+ * Random reads and writes, several in flight, of one large registered buffer of host memory, of P2P memory, of both
+ * in turns, or of a dma-buf, which may move meanwhile. The buffer, what surrounds it and the drive are held against
+ * models.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "data.h"
+#include "dma_bufs.h"
 #include "options.h"
 
 #define MAX_DEPTH 16
@@ -20,6 +24,8 @@ static struct {
 	const char *device;
 	const char *p2p;
 	const char *rebind;
+	const char *dma_buf;
+	unsigned long move;
 	unsigned long size, skip, run, operations, depth, longest, seed, align;
 	bool huge;
 } opt = {
@@ -35,6 +41,12 @@ static const struct option_entry options[] = {
 	  .text = &opt.device },
 	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
 	  .text = &opt.p2p },
+	{ "dma-buf", "KIND",
+	  "the buffer is one: udmabuf, moving, scattered, or the name of a heap",
+	  .text = &opt.dma_buf },
+	{ "move", "MICROSECONDS",
+	  "between moves of a dma-buf that can; 0: it stays",
+	  .number = &opt.move },
 	{ "size", "BYTES", "of the buffer", .number = &opt.size },
 	{ "skip", "BYTES", "of its first page that are not registered",
 	  .number = &opt.skip },
@@ -66,9 +78,35 @@ static int fd;
 static unsigned int lba_size;
 /* of the buffer, its model, the drive's model */
 static unsigned char *buffer, *shadow, *drive, *scratch;
+static struct dma_memory memory;
+static atomic_bool stop;
+static unsigned long moved, again;
+
+static void load(void *to, size_t at, size_t length)
+{
+	if (opt.dma_buf)
+		dma_memory_copy(&memory, to, at, length, false);
+	else
+		copy_words(to, buffer + at, length);
+}
+
+static void *keep_moving(void *argument)
+{
+	while (!atomic_load(&stop)) {
+		if (ioctl(memory.exporter, EXPORTER_MOVE, memory.fd))
+			err(1, "%s: moving", EXPORTER_DEVICE);
+		moved++;
+		usleep(opt.move);
+	}
+	return argument;
+}
 
 static void map_buffer(void)
 {
+	if (opt.dma_buf) {
+		memory = dma_memory_create(opt.dma_buf, opt.size);
+		return;
+	}
 	buffer = map_memory(opt.run ? NULL : opt.p2p, opt.size);
 	if (opt.huge && madvise(buffer, opt.size, MADV_HUGEPAGE))
 		err(1, "madvise");
@@ -82,25 +120,38 @@ static void map_buffer(void)
 			err(1, "%s: mapping %lu bytes", opt.p2p, opt.run);
 		close(p2p);
 	}
-	shadow = map_memory(NULL, opt.size);
-	scratch = map_memory(NULL, opt.size);
-	fill_random(shadow, opt.size);
-	copy_words(buffer, shadow, opt.size);
+}
+
+static int register_buffer(void)
+{
+	struct iovec iov = { buffer + opt.skip, opt.size - opt.skip };
+	int ret;
+
+	if (!opt.dma_buf)
+		return io_uring_register_buffers(&ring, &iov, 1);
+	ret = io_uring_register_buffers_sparse(&ring, 1);
+	if (!ret)
+		ret = dma_buf_register(&ring, 0, memory.fd, fd);
+	return ret < 0 ? ret : 0;
 }
 
 static void set_up(void)
 {
-	struct iovec iov;
 	int ret;
 
 	map_buffer();
+	shadow = map_memory(NULL, opt.size);
+	scratch = map_memory(NULL, opt.size);
+	fill_random(shadow, opt.size);
+	if (opt.dma_buf)
+		dma_memory_copy(&memory, shadow, 0, opt.size, true);
+	else
+		copy_words(buffer, shadow, opt.size);
 	drive = fill_drive(opt.device, opt.size, &fd);
 	ioctl(fd, BLKSSZGET, &lba_size);
 	if (!opt.align)
 		opt.align = lba_size;
-	iov = (struct iovec){ buffer + opt.skip, opt.size - opt.skip };
-	ret = io_uring_queue_init(MAX_DEPTH, &ring, 0) ?:
-	      io_uring_register_buffers(&ring, &iov, 1);
+	ret = io_uring_queue_init(MAX_DEPTH, &ring, 0) ?: register_buffer();
 	if (ret)
 		errx(1, "registering: %s", strerror(-ret));
 }
@@ -139,23 +190,38 @@ static void prepare(const struct operation *op, unsigned int index)
 	sqe->user_data = index;
 }
 
-static void reap(const struct operation *ops)
+/* Its memory was taken away before the drive had it. */
+static bool retried(const struct io_uring_cqe *cqe, const struct operation *op)
+{
+	if (!opt.move || cqe->res != -EAGAIN)
+		return false;
+	again++;
+	prepare(op, cqe->user_data);
+	if (io_uring_submit(&ring) != 1)
+		errx(1, "io_uring_submit");
+	return true;
+}
+
+/* Returns whether the operation is over. */
+static bool reap(const struct operation *ops)
 {
 	struct io_uring_cqe *cqe;
 	const struct operation *op;
+	bool over;
 
 	if (io_uring_wait_cqe(&ring, &cqe))
 		errx(1, "io_uring_wait_cqe");
 	op = &ops[cqe->user_data];
-	if (cqe->res != (int)op->length)
+	over = !retried(cqe, op);
+	if (over && cqe->res != (int)op->length)
 		errx(1, "%s of %zu bytes at %zu: %d",
 		     op->write ? "write" : "read", op->length, op->at,
 		     cqe->res);
 	io_uring_cqe_seen(&ring, cqe);
+	return over;
 }
 
-static void compare(const char *what, const unsigned char *found,
-		    const unsigned char *model, size_t at, size_t length,
+static void compare(const unsigned char *model, size_t at, size_t length,
 		    unsigned long number)
 {
 	size_t from = at < GUARD ? 0 : (at - GUARD) / 8 * 8;
@@ -163,11 +229,11 @@ static void compare(const char *what, const unsigned char *found,
 
 	if (to > opt.size)
 		to = opt.size;
-	copy_words(scratch + from, found + from, to - from);
+	load(scratch + from, from, to - from);
 	for (size_t i = from; i < to; i++)
 		if (scratch[i] != model[i])
-			errx(1, "operation %lu: %s at %zu is %#x, not %#x, in %zu bytes at %zu",
-			     number, what, i, scratch[i], model[i], length, at);
+			errx(1, "operation %lu: the buffer at %zu is %#x, not %#x, in %zu bytes at %zu",
+			     number, i, scratch[i], model[i], length, at);
 }
 
 static void apply(const struct operation *op)
@@ -184,7 +250,7 @@ static void check(const struct operation *op, unsigned long number)
 	size_t from = op->drive_at < lba_size ? 0 : op->drive_at - lba_size;
 	size_t to = op->drive_at + op->length + lba_size;
 
-	compare("the buffer", buffer, shadow, op->at, op->length, number);
+	compare(shadow, op->at, op->length, number);
 	if (!op->write)
 		return;
 	blocks = blocks ?: map_memory(NULL, opt.size);
@@ -249,8 +315,8 @@ static void round_of(unsigned long number)
 	}
 	if (io_uring_submit(&ring) != (int)opt.depth)
 		errx(1, "io_uring_submit");
-	for (i = 0; i < opt.depth; i++)
-		reap(ops);
+	for (i = 0; i < opt.depth;)
+		i += reap(ops);
 	for (i = 0; i < opt.depth; i++)
 		apply(&ops[i]);
 	for (i = 0; i < opt.depth; i++)
@@ -259,15 +325,20 @@ static void round_of(unsigned long number)
 
 int main(int argc, char **argv)
 {
+	pthread_t mover;
+
 	parse_options(argc, argv,
 		      "mapped_buffer --device PATH [option...]\n\n"
 		      "Reads and writes a registered buffer at random, and compares.",
 		      options);
 	if (!opt.device || !opt.depth || opt.depth > MAX_DEPTH ||
-	    opt.skip >= PAGE || (opt.run && !opt.p2p))
+	    opt.skip >= PAGE || (opt.run && !opt.p2p) ||
+	    (opt.dma_buf && (opt.skip || opt.run || opt.p2p || opt.rebind)))
 		errx(1, "see --help");
 	random_state = opt.seed;
 	set_up();
+	if (opt.move && pthread_create(&mover, NULL, keep_moving, NULL))
+		errx(1, "pthread_create");
 	for (unsigned long i = 0; i < opt.operations; i += opt.depth) {
 		if (opt.rebind && i >= opt.operations / 2) {
 			rebind();
@@ -275,9 +346,18 @@ int main(int argc, char **argv)
 		}
 		round_of(i);
 	}
-	compare("the buffer", buffer, shadow, 0, opt.size, opt.operations);
+	atomic_store(&stop, true);
+	if (opt.move)
+		pthread_join(mover, NULL);
+	compare(shadow, 0, opt.size, opt.operations);
 	if (io_uring_unregister_buffers(&ring))
 		errx(1, "unregistering");
 	printf("%lu operations\n", opt.operations);
+	if (memory.exporter >= 0 && opt.dma_buf &&
+	    exporter_counts(memory.exporter).stale)
+		errx(1, "the drive wrote to memory that had moved");
+	if (opt.move)
+		printf("moved %lu times, issued again %lu times\n", moved,
+		       again);
 	return 0;
 }

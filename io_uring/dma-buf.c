@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Registered buffers that are dma-bufs, for direct I/O of one block device.
+ *
+ * A read or write counts itself as a user from right before the drive is asked until
+ * it says that it is done, whether or not somebody has seen the completion by then.
+ * An exporter that moves the dma-buf stops new users and waits for those there are.
+ * What comes later has it mapped anew, in a worker.
+ */
+#include <linux/blk-dma-buffer.h>
+#include <linux/blkdev.h>
+#include <linux/dma-buf.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+#include <linux/sched/mm.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include <uapi/linux/io_uring.h>
+
+#include "io_uring.h"
+#include "rsrc.h"
+#include "dma-buf.h"
+#include "p2p-buf.h"
+
+/* Of the vectors, which have no pages: as much as fits a bio, or nearly so */
+#define IO_DMA_BUF_SHIFT ilog2(SZ_1G)
+
+static struct io_mapped_ubuf *io_dma_buf_alloc(struct dma_buf *dmabuf)
+{
+	struct io_mapped_ubuf *imu;
+	u64 left = dmabuf->size;
+	unsigned int nr, i;
+
+	if (!left || left > (u64)INT_MAX << IO_DMA_BUF_SHIFT)
+		return ERR_PTR(-EINVAL);
+	nr = DIV_ROUND_UP_ULL(left, 1U << IO_DMA_BUF_SHIFT);
+	imu = kvzalloc(struct_size(imu, bvec, nr), GFP_KERNEL_ACCOUNT);
+	if (!imu)
+		return ERR_PTR(-ENOMEM);
+	imu->len = left;
+	imu->nr_bvecs = nr;
+	imu->folio_shift = IO_DMA_BUF_SHIFT;
+	imu->mode = dmabuf->file->f_mode;
+	refcount_set(&imu->refs, 1);
+	for (i = 0; i < nr; i++) {
+		imu->bvec[i].bv_len = min_t(u64, left, 1U << IO_DMA_BUF_SHIFT);
+		left -= imu->bvec[i].bv_len;
+	}
+	blk_dma_buffer_init(&imu->dma, imu->bvec, nr, imu->folio_shift);
+	return imu;
+}
+
+static struct io_mapped_ubuf *io_dma_buf_attach(struct dma_buf *dmabuf,
+						struct file *target)
+{
+	struct io_mapped_ubuf *imu;
+	int ret;
+
+	if (!S_ISBLK(file_inode(target)->i_mode))
+		return ERR_PTR(-EOPNOTSUPP);
+	imu = io_dma_buf_alloc(dmabuf);
+	if (IS_ERR(imu))
+		return imu;
+	ret = blk_dma_buffer_attach(&imu->dma, I_BDEV(target->f_mapping->host),
+				    dmabuf);
+	if (ret) {
+		kvfree(imu);
+		return ERR_PTR(ret);
+	}
+	imu->target = get_file(target);
+	return imu;
+}
+
+/* Return: a buffer, to be ended with io_dma_buf_unregister(), or an ERR_PTR(). */
+struct io_mapped_ubuf *io_dma_buf_register(const struct io_uring_regbuf_desc *desc)
+{
+	struct io_mapped_ubuf *imu;
+	struct dma_buf *dmabuf;
+	struct file *target;
+
+	if (desc->size || desc->uaddr)
+		return ERR_PTR(-EINVAL);
+	target = fget(desc->target_fd);
+	if (!target)
+		return ERR_PTR(-EBADF);
+	dmabuf = dma_buf_get(desc->dmabuf_fd);
+	if (IS_ERR(dmabuf)) {
+		imu = ERR_CAST(dmabuf);
+	} else {
+		imu = io_dma_buf_attach(dmabuf, target);
+		dma_buf_put(dmabuf);
+	}
+	fput(target);
+	return imu;
+}
+
+void io_dma_buf_unregister(struct io_mapped_ubuf *imu)
+{
+	blk_dma_buffer_exit(&imu->dma);
+	fput(imu->target);
+	kvfree(imu);
+}
+
+/* The device is done with the dma-buf of @req, or never began. Any context. */
+void io_dma_buf_rw_done(struct io_kiocb *req)
+{
+	blk_dma_buffer_put(req->imu->dma.maps);
+}
+
+static int io_dma_buf_check(struct io_kiocb *req, struct kiocb *kiocb,
+			    struct iov_iter *iter)
+{
+	struct io_mapped_ubuf *imu = req->imu;
+
+	if (req->file->f_mapping != imu->target->f_mapping ||
+	    !(kiocb->ki_flags & IOCB_DIRECT))
+		return -EINVAL;
+	/* as mmap() of the dma-buf would ask for */
+	if (!(imu->mode & (iov_iter_rw(iter) == READ ? FMODE_WRITE : FMODE_READ)))
+		return -EACCES;
+	return 0;
+}
+
+/* Have @rw, of the file of @req, read or write @iter, of a dma-buf. */
+ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
+		      struct iov_iter *iter, bool nonblock,
+		      ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter))
+{
+	struct blk_dma_buffer_map *map = req->imu->dma.maps;
+	unsigned int noreclaim;
+	ssize_t ret;
+
+	ret = io_dma_buf_check(req, kiocb, iter) ?:
+	      blk_dma_buffer_get(map, nonblock || (req->flags & REQ_F_NOWAIT));
+	if (ret)
+		return ret;
+
+	kiocb->ki_dma_buffer = map;
+	kiocb->ki_flags |= IOCB_DMA_BUFFER;
+	req->flags |= REQ_F_P2P_BUF;
+	/*
+	 * Reclaim might have an exporter move this very buffer, and so wait for what
+	 * is about to begin here.
+	 */
+	noreclaim = memalloc_noreclaim_save();
+	ret = rw(kiocb, iter);
+	memalloc_noreclaim_restore(noreclaim);
+	/* otherwise the drive is done with it, and has said or will say so */
+	if (ret != -EIOCBQUEUED)
+		io_p2p_rw_done(req);
+	return ret;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Registered buffers that are dma-bufs. */
+#ifndef IOU_DMA_BUF_H
+#define IOU_DMA_BUF_H
+
+#include <linux/fs.h>
+#include <linux/io_uring_types.h>
+
+struct io_mapped_ubuf;
+struct io_uring_regbuf_desc;
+
+#ifdef CONFIG_IO_URING_DMA_BUF
+struct io_mapped_ubuf *io_dma_buf_register(const struct io_uring_regbuf_desc *desc);
+void io_dma_buf_unregister(struct io_mapped_ubuf *imu);
+ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
+		      struct iov_iter *iter, bool nonblock,
+		      ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter));
+void io_dma_buf_rw_done(struct io_kiocb *req);
+#else
+static inline struct io_mapped_ubuf *
+io_dma_buf_register(const struct io_uring_regbuf_desc *desc)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void io_dma_buf_unregister(struct io_mapped_ubuf *imu)
+{
+}
+
+static inline ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
+				    struct iov_iter *iter, bool nonblock,
+				    ssize_t (*rw)(struct kiocb *kiocb,
+						  struct iov_iter *iter))
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void io_dma_buf_rw_done(struct io_kiocb *req)
+{
+}
+#endif
+
+#endif

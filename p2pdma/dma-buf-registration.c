@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Registrations of dma-bufs.
+ *
+ * A dma-buf is attached for as long as it is registered, and never pinned: its
+ * exporter may move it at any time. It is mapped when somebody asks for that, as a
+ * registration whose ranges are the exporter's DMA addresses, which are read once.
+ * When the exporter moves the memory, or the client goes, users are turned away and
+ * waited for, and it is unmapped before the exporter hears that it may go on. The
+ * next who asks has it mapped where it is then.
+ *
+ * The reservation lock of the dma-buf protects what is mapped. Waiting for users
+ * with it held is bounded, as users are DMA that is under way: they must not wait for
+ * memory to be reclaimed, for which the exporter might want to move this very buffer.
+ */
+#include <linux/device.h>
+#include <linux/dma-buf.h>
+#include <linux/dma-buf-registration.h>
+#include <linux/dma-resv.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/pfn.h>
+#include <linux/slab.h>
+
+#include "registration.h"
+
+/* How long to wait for the exporter, which moves the memory, before trying again. */
+#define DMA_BUF_REG_TIMEOUT (10 * HZ)
+
+/**
+ * struct dma_buf_registration - a dma-buf that a device may read and write
+ * @dmabuf: a reference to it is owned
+ * @client: the device's; not there after dma_buf_client_exit(), which detaches
+ * @ops: the owner's
+ * @owner: as given to dma_buf_register()
+ * @lock: protects @attach. Taken before the reservation lock
+ * @attach: NULL if it is not attached any more; owned
+ * @sgt: the exporter's, while @reg is there
+ * @reg: how it is mapped; NULL if it is not. Owned, protected by the reservation lock
+ * @node: of @client->bufs
+ * @refs: the owner's, and those of who detaches
+ */
+struct dma_buf_registration {
+	struct dma_buf *dmabuf;
+	struct dma_buf_client *client;
+	const struct dma_buf_registration_ops *ops;
+	void *owner;
+	struct mutex lock; /* of @attach */
+	struct dma_buf_attachment *attach;
+	struct sg_table *sgt;
+	struct dma_registration *reg;
+	struct list_head node;
+	refcount_t refs;
+};
+
+/* Protects struct dma_buf_client. Not held while waiting. */
+static DEFINE_MUTEX(dma_buf_clients_mutex);
+
+static void dma_buf_reg_unmapped(struct dma_registration *reg)
+{
+	struct dma_buf_registration *buf = reg->owner;
+
+	buf->ops->unmapped(buf->owner, reg);
+}
+
+static const struct dma_registration_ops dma_buf_reg_ops = {
+	.unmapped = dma_buf_reg_unmapped,
+};
+
+/* Wait for all users, unless it is @unused, and unmap. The reservation lock is held. */
+static void dma_buf_reg_unmap(struct dma_buf_registration *buf, bool unused)
+{
+	dma_resv_assert_held(buf->dmabuf->resv);
+	if (!buf->reg)
+		return;
+	if (unused)
+		dma_unregister_unused(buf->reg);
+	else
+		dma_unregister(buf->reg);
+	buf->reg = NULL;
+	dma_buf_unmap_attachment(buf->attach, buf->sgt, DMA_BIDIRECTIONAL);
+	buf->sgt = NULL;
+}
+
+static void dma_buf_reg_move(struct dma_buf_attachment *attach)
+{
+	dma_buf_reg_unmap(attach->importer_priv, false);
+}
+
+static const struct dma_buf_attach_ops dma_buf_reg_attach_ops = {
+	.allow_peer2peer = true,
+	.move_notify = dma_buf_reg_move,
+};
+
+/*
+ * Whether an exporter can have meant @addr for the device. Behind an IOMMU that
+ * translates, what is not mapped there can only be a bus address that a switch
+ * routes; exporters that give out addresses of the CPU meet this. Without one, a
+ * BAR that the device must not be led to is told, nothing else.
+ */
+static bool dma_buf_reg_reaches(const struct dma_reg_way *way, dma_addr_t addr,
+				u64 len)
+{
+	struct iommu_domain *domain;
+	enum pci_p2pdma_map_type map;
+
+	if (way->granule) {
+		domain = iommu_get_domain_for_dev(way->dev);
+		if (iommu_iova_to_phys(domain, addr) &&
+		    iommu_iova_to_phys(domain, addr + len - 1))
+			return true;
+	}
+	map = pci_p2pdma_bar_map_type(way->dev, addr, len);
+	if (way->granule)
+		return map == PCI_P2PDMA_MAP_BUS_ADDR;
+	return map != PCI_P2PDMA_MAP_NOT_SUPPORTED;
+}
+
+/*
+ * Count the ranges of the first @size bytes; with @reg, which has room for them, fill
+ * them in. Return: how many, or 0 if there are not as many bytes.
+ */
+static unsigned int dma_buf_reg_lay_out(struct sg_table *sgt, u64 size,
+					struct dma_registration *reg)
+{
+	dma_addr_t end = 0;
+	unsigned int nr = 0, i;
+	struct scatterlist *sg;
+	u64 offset = 0;
+
+	for_each_sgtable_dma_sg(sgt, sg, i) {
+		if (offset >= size)
+			break;
+		if (!nr || sg_dma_address(sg) != end) {
+			if (reg) {
+				reg->ranges[nr].addr = sg_dma_address(sg);
+				reg->ranges[nr].offset = offset;
+			}
+			nr++;
+		}
+		end = sg_dma_address(sg) + sg_dma_len(sg);
+		offset += sg_dma_len(sg);
+	}
+	if (reg)
+		reg->ranges[nr].offset = size;
+	return offset < size ? 0 : nr;
+}
+
+static int dma_buf_reg_check(struct dma_buf_registration *buf,
+			     struct dma_registration *reg)
+{
+	struct dma_registration_range *range = reg->ranges;
+	struct dma_reg_way way;
+	unsigned int i;
+	int ret;
+
+	ret = dma_reg_find_way(buf->attach->dev, &way);
+	if (ret)
+		return ret;
+	/* host memory might be bounced, or need cache maintenance, for each transfer */
+	if (PFN_PHYS(max_pfn) - 1 > way.host.last)
+		return -EOPNOTSUPP;
+	for (i = 0; i < reg->nr_ranges; i++, range++) {
+		if (!dma_buf_reg_reaches(&way, range->addr,
+					 range[1].offset - range->offset))
+			return -EREMOTEIO;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* The exporter's addresses as a registration, of which the caller is a user. */
+static struct dma_registration *
+dma_buf_reg_make(struct dma_buf_registration *buf, struct sg_table *sgt)
+{
+	unsigned int nr = dma_buf_reg_lay_out(sgt, buf->dmabuf->size, NULL);
+	struct dma_registration *reg;
+	int ret;
+
+	if (!nr)
+		return ERR_PTR(-EINVAL);
+	reg = kvzalloc(struct_size(reg, ranges, (size_t)nr + 1),
+		       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!reg)
+		return ERR_PTR(-ENOMEM);
+	reg->dir = DMA_BIDIRECTIONAL;
+	reg->size = buf->dmabuf->size;
+	reg->nr_ranges = nr;
+	dma_buf_reg_lay_out(sgt, reg->size, reg);
+	if (nr > 1)
+		dma_reg_make_index(reg);
+	ret = dma_buf_reg_check(buf, reg) ?:
+	      dma_reg_init(reg, NULL, &dma_buf_reg_ops, buf);
+	if (ret) {
+		dma_reg_free(reg);
+		return ERR_PTR(ret);
+	}
+	dma_reg_announce(reg);
+	return reg;
+}
+
+/* The memory may still be on its way to where the exporter says that it is. */
+static int dma_buf_reg_wait(struct dma_buf_registration *buf)
+{
+	long left = dma_resv_wait_timeout(buf->dmabuf->resv,
+					  DMA_RESV_USAGE_KERNEL, true,
+					  DMA_BUF_REG_TIMEOUT);
+
+	if (left < 0)
+		return left;
+	return left ? 0 : -EAGAIN;
+}
+
+/* The reservation lock is held. */
+static int dma_buf_reg_map(struct dma_buf_registration *buf)
+{
+	struct dma_registration *reg;
+	struct sg_table *sgt;
+	int ret;
+
+	sgt = dma_buf_map_attachment(buf->attach, DMA_BIDIRECTIONAL);
+	if (IS_ERR(sgt))
+		return PTR_ERR(sgt);
+	ret = dma_buf_reg_wait(buf);
+	if (ret)
+		goto unmap;
+	reg = dma_buf_reg_make(buf, sgt);
+	if (IS_ERR(reg)) {
+		ret = PTR_ERR(reg);
+		goto unmap;
+	}
+
+	buf->sgt = sgt;
+	buf->reg = reg;
+	ret = buf->ops->mapped(buf->owner, reg);
+	percpu_ref_put(&reg->users);
+	if (ret)
+		dma_buf_reg_unmap(buf, true);
+	return ret;
+unmap:
+	dma_buf_unmap_attachment(buf->attach, sgt, DMA_BIDIRECTIONAL);
+	return ret;
+}
+
+/**
+ * dma_buf_registration_get - map a registered dma-buf, unless it is, and use it
+ * @buf: the dma-buf
+ *
+ * Waits for the exporter if it is moving the memory, and lets it move on only when
+ * the caller has had its turn.
+ *
+ * Context: may sleep. The caller is no user, and holds no reservation lock.
+ * Return: 0, and what @mapped told of is to be given to dma_registration_put(); or a
+ * negative errno:
+ *
+ * * -ENODEV: the client's driver goes away
+ * * -EREMOTEIO: some address is none that the device can be meant to reach
+ * * -EINVAL: the exporter gave out less memory than the dma-buf has, or what the
+ *   owner cannot use
+ * * -EOPNOTSUPP, -EPERM: as for dma_register_phys()
+ * * -EAGAIN: the exporter takes long
+ * * -EINTR, -ERESTARTSYS: a signal came
+ * * others: the exporter's
+ */
+int dma_buf_registration_get(struct dma_buf_registration *buf)
+{
+	int ret = -ENODEV;
+
+	mutex_lock(&buf->lock);
+	if (buf->attach) {
+		ret = dma_resv_lock_interruptible(buf->dmabuf->resv, NULL);
+		if (!ret) {
+			if (!buf->reg)
+				ret = dma_buf_reg_map(buf);
+			if (!ret)
+				percpu_ref_get(&buf->reg->users);
+			dma_resv_unlock(buf->dmabuf->resv);
+		}
+	}
+	mutex_unlock(&buf->lock);
+	return ret;
+}
+
+static void dma_buf_reg_put(struct dma_buf_registration *buf)
+{
+	if (!refcount_dec_and_test(&buf->refs))
+		return;
+	dma_buf_put(buf->dmabuf);
+	kfree(buf);
+}
+
+/* Once, whoever comes first. The others wait for that. */
+static void dma_buf_reg_detach(struct dma_buf_registration *buf, bool unused)
+{
+	mutex_lock(&buf->lock);
+	if (buf->attach) {
+		dma_resv_lock(buf->dmabuf->resv, NULL);
+		dma_buf_reg_unmap(buf, unused);
+		dma_resv_unlock(buf->dmabuf->resv);
+		dma_buf_detach(buf->dmabuf, buf->attach);
+		buf->attach = NULL;
+	}
+	mutex_unlock(&buf->lock);
+}
+
+static int dma_buf_reg_enlist(struct dma_buf_registration *buf)
+{
+	int ret = 0;
+
+	mutex_lock(&dma_buf_clients_mutex);
+	if (buf->client->closed)
+		ret = -ENODEV;
+	else
+		list_add_tail(&buf->node, &buf->client->bufs);
+	mutex_unlock(&dma_buf_clients_mutex);
+	return ret;
+}
+
+/* The client, which is gone perhaps, has taken it off its list then. */
+static void dma_buf_reg_delist(struct dma_buf_registration *buf)
+{
+	mutex_lock(&dma_buf_clients_mutex);
+	list_del_init(&buf->node);
+	mutex_unlock(&dma_buf_clients_mutex);
+}
+
+/* A client that goes waits for @buf->lock from the time that it is in its list. */
+static int dma_buf_reg_attach(struct dma_buf_registration *buf)
+{
+	struct dma_buf_attachment *attach;
+	int ret;
+
+	mutex_lock(&buf->lock);
+	ret = dma_buf_reg_enlist(buf);
+	if (!ret) {
+		attach = dma_buf_dynamic_attach(buf->dmabuf, buf->client->dev,
+						&dma_buf_reg_attach_ops, buf);
+		if (IS_ERR(attach))
+			ret = PTR_ERR(attach);
+		else
+			buf->attach = attach;
+	}
+	mutex_unlock(&buf->lock);
+	return ret;
+}
+
+/**
+ * dma_buf_register - let a device read and write a dma-buf
+ * @client: the device, whose driver is bound and stays so during the call
+ * @dmabuf: the dma-buf; a reference of its own is taken
+ * @ops: what to tell the owner; not NULL
+ * @owner: for the owner's use
+ *
+ * Attaches to it. It is mapped by dma_buf_registration_get(), and users find it as
+ * @ops say, for dma_registration_tryget(). They must not wait for memory to be
+ * reclaimed before dma_registration_put().
+ *
+ * Context: may sleep. The reservation lock is not held.
+ * Return: the dma-buf, registered, to be ended with dma_buf_unregister(), or an
+ * ERR_PTR(): -ENODEV if the client's driver goes away, -ENOMEM, or the exporter's.
+ */
+struct dma_buf_registration *
+dma_buf_register(struct dma_buf_client *client, struct dma_buf *dmabuf,
+		 const struct dma_buf_registration_ops *ops, void *owner)
+{
+	struct dma_buf_registration *buf;
+	int ret;
+
+	buf = kzalloc(sizeof(*buf), GFP_KERNEL_ACCOUNT);
+	if (!buf)
+		return ERR_PTR(-ENOMEM);
+	get_dma_buf(dmabuf);
+	buf->dmabuf = dmabuf;
+	buf->client = client;
+	buf->ops = ops;
+	buf->owner = owner;
+	mutex_init(&buf->lock);
+	INIT_LIST_HEAD(&buf->node);
+	refcount_set(&buf->refs, 1);
+
+	ret = dma_buf_reg_attach(buf);
+	if (!ret)
+		return buf;
+	dma_buf_unregister(buf);
+	return ERR_PTR(ret);
+}
+
+/**
+ * dma_buf_unregister - end what dma_buf_register() began
+ * @buf: the dma-buf; freed. It has no users, and will have none
+ *
+ * Waits for an exporter or a client that takes it back. When it returns the device cannot
+ * reach the memory, and the owner will not be told anything.
+ *
+ * Context: may sleep. The reservation lock is not held.
+ */
+void dma_buf_unregister(struct dma_buf_registration *buf)
+{
+	dma_buf_reg_detach(buf, true);
+	dma_buf_reg_delist(buf);
+	dma_buf_reg_put(buf);
+}
+
+/**
+ * dma_buf_client_init - let dma-bufs be registered for a device
+ * @client: filled in; owned by the caller
+ * @dev: the device, with its DMA mask set and its driver bound; borrowed until
+ *	dma_buf_client_exit()
+ *
+ * Context: any.
+ */
+void dma_buf_client_init(struct dma_buf_client *client, struct device *dev)
+{
+	client->dev = dev;
+	INIT_LIST_HEAD(&client->bufs);
+	client->closed = false;
+}
+
+/**
+ * dma_buf_client_exit - detach from all dma-bufs, and register no more
+ * @client: of the device; as for dma_registration_client_exit()
+ *
+ * When it returns nothing is mapped or attached. dma-bufs are still to be
+ * unregistered by their owners.
+ *
+ * Context: may sleep. No reservation lock is held.
+ */
+void dma_buf_client_exit(struct dma_buf_client *client)
+{
+	struct dma_buf_registration *buf;
+
+	mutex_lock(&dma_buf_clients_mutex);
+	client->closed = true;
+	while (!list_empty(&client->bufs)) {
+		buf = list_first_entry(&client->bufs,
+				       struct dma_buf_registration, node);
+		list_del_init(&buf->node);
+		refcount_inc(&buf->refs);
+		mutex_unlock(&dma_buf_clients_mutex);
+		dma_buf_reg_detach(buf, false);
+		dma_buf_reg_put(buf);
+		mutex_lock(&dma_buf_clients_mutex);
+	}
+	mutex_unlock(&dma_buf_clients_mutex);
+}

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * dma-bufs as registered buffers, used in wrong ways, by exporters that behave badly, and with files and requests
+ * that cannot have them.
+ */
+#define _GNU_SOURCE
+#include <sys/socket.h>
+
+#include "dma_bufs.h"
+#include "passthrough.h"
+#include "trials.h"
+
+#define SIZE (64 * PAGE)
+#define LENGTH (16 * (long)PAGE)
+#define ROUNDS 20
+
+static struct io_uring ring;
+static unsigned char *content;
+static int fd, exporter, dmabuf = -1;
+
+static void set_up(void)
+{
+	content = fill_drive(opt.device, SIZE, &fd);
+	exporter = exporter_open();
+	if (io_uring_queue_init(16, &ring, 0) ||
+	    io_uring_register_buffers_sparse(&ring, 2))
+		errx(1, "io_uring");
+}
+
+static long set_up_as(unsigned int behaviour, unsigned int flags)
+{
+	set_up();
+	dmabuf = exporter_create(exporter, SIZE, behaviour, flags);
+	return dma_buf_register(&ring, 0, dmabuf, fd);
+}
+
+static void prepare(int file, bool write, uint64_t at, unsigned int length)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+	io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
+			 sqe, file, (void *)at, length, 0);
+	sqe->buf_index = 0;
+}
+
+static long reap(struct io_uring *from)
+{
+	struct io_uring_cqe *cqe;
+	long ret = io_uring_wait_cqe(from, &cqe) ?: cqe->res;
+
+	io_uring_cqe_seen(from, cqe);
+	return ret;
+}
+
+static long one(int file, bool write, uint64_t at, unsigned int length)
+{
+	prepare(file, write, at, length);
+	io_uring_submit(&ring);
+	return reap(&ring);
+}
+
+/* As it is after set_up_as(): the drive's data is where it belongs. */
+static long read_all(unsigned int behaviour)
+{
+	unsigned char data[LENGTH];
+	struct dma_memory m = { .exporter = -1 };
+	long ret = set_up_as(behaviour, O_RDWR);
+
+	if (ret != 1)
+		return ret;
+	m.exporter = exporter;
+	m.fd = dmabuf;
+	ret = one(fd, false, 3 * PAGE, LENGTH);
+	if (ret != LENGTH)
+		return ret;
+	dma_memory_copy(&m, data, 3 * PAGE, LENGTH, false);
+	return memcmp(data, content, LENGTH) ? -EBADMSG : ret;
+}
+
+static long read_it(void)
+{
+	return read_all(0);
+}
+
+static long read_scattered(void)
+{
+	return read_all(EXPORTER_SCATTERED);
+}
+
+static long refuses_attach(void)
+{
+	return read_all(EXPORTER_REFUSES_ATTACH);
+}
+
+static long refuses_map(void)
+{
+	return read_all(EXPORTER_REFUSES_MAP);
+}
+
+static long short_of(void)
+{
+	return read_all(EXPORTER_SHORT);
+}
+
+static long physical(void)
+{
+	return read_all(EXPORTER_PHYSICAL);
+}
+
+static long described(struct regbuf_desc desc)
+{
+	set_up();
+	dmabuf = exporter_create(exporter, SIZE, 0, O_RDWR);
+	desc.dmabuf_fd = desc.dmabuf_fd ?: dmabuf;
+	desc.target_fd = desc.target_fd ?: fd;
+	return regbuf_update(&ring, 0, &desc, 1, NULL);
+}
+
+static long with_size(void)
+{
+	return described((struct regbuf_desc){ .type = REGBUF_DMABUF, .size = SIZE });
+}
+
+static long with_flags(void)
+{
+	return described((struct regbuf_desc){ .type = REGBUF_DMABUF, .flags = 1 });
+}
+
+static long with_more(void)
+{
+	return described((struct regbuf_desc){ .type = REGBUF_DMABUF,
+					       .reserved[5] = 1 });
+}
+
+static long of_no_kind(void)
+{
+	return described((struct regbuf_desc){ .type = 3 });
+}
+
+static long no_dma_buf(void)
+{
+	return described((struct regbuf_desc){ .type = REGBUF_DMABUF, .dmabuf_fd = 1 });
+}
+
+static long closed_dma_buf(void)
+{
+	return described((struct regbuf_desc){ .type = REGBUF_DMABUF,
+					       .dmabuf_fd = 1000 });
+}
+
+static long closed_target(void)
+{
+	return described((struct regbuf_desc){ .type = REGBUF_DMABUF,
+					       .target_fd = 1000 });
+}
+
+static long of_a_file(void)
+{
+	return described((struct regbuf_desc){
+		.type = REGBUF_DMABUF,
+		.target_fd = open("/dev/shm", O_TMPFILE | O_RDWR, 0600) });
+}
+
+static long no_table(void)
+{
+	set_up();
+	io_uring_unregister_buffers(&ring);
+	return dma_buf_register(&ring, 0, exporter_create(exporter, SIZE, 0,
+							  O_RDWR), fd);
+}
+
+static long beyond_table(void)
+{
+	set_up();
+	return dma_buf_register(&ring, 2, exporter_create(exporter, SIZE, 0,
+							  O_RDWR), fd);
+}
+
+/* Host memory by the same interface, and the slot emptied by it */
+static long by_address(void)
+{
+	struct regbuf_desc descs[] = {
+		{ .type = REGBUF_UADDR, .size = SIZE },
+		{ .type = REGBUF_EMPTY },
+	};
+	unsigned char *host = map_memory(NULL, SIZE);
+	long ret;
+
+	set_up();
+	descs[0].uaddr = (uintptr_t)host;
+	ret = regbuf_update(&ring, 0, descs, 2, NULL);
+	if (ret != 2)
+		return ret;
+	ret = one(fd, false, (uintptr_t)host, LENGTH);
+	if (ret != LENGTH || memcmp(host, content, LENGTH))
+		return ret < 0 ? ret : -EBADMSG;
+	ret = regbuf_update(&ring, 0, &descs[1], 1, NULL);
+	return ret == 1 ? one(fd, false, (uintptr_t)host, LENGTH) : ret;
+}
+
+static long replaced(void)
+{
+	struct regbuf_desc empty = { .type = REGBUF_EMPTY };
+	long ret = set_up_as(0, O_RDWR);
+
+	if (ret == 1)
+		ret = one(fd, false, 0, LENGTH);
+	if (ret == LENGTH)
+		ret = regbuf_update(&ring, 0, &empty, 1, NULL);
+	return ret == 1 ? one(fd, false, 0, LENGTH) : ret;
+}
+
+static long outside(void)
+{
+	return set_up_as(0, O_RDWR) == 1 ?
+		       one(fd, false, SIZE - LENGTH + 512, LENGTH) :
+		       -EBADMSG;
+}
+
+static long far_outside(void)
+{
+	return set_up_as(0, O_RDWR) == 1 ? one(fd, false, -PAGE, LENGTH) :
+					   -EBADMSG;
+}
+
+static long misaligned(void)
+{
+	return set_up_as(0, O_RDWR) == 1 ? one(fd, false, 2, 512) : -EBADMSG;
+}
+
+static long buffered(void)
+{
+	return set_up_as(0, O_RDWR) == 1 ?
+		       one(open(opt.device, O_RDWR), false, 0, LENGTH) :
+		       -EBADMSG;
+}
+
+static long other_file(void)
+{
+	int other = open("/dev/shm", O_TMPFILE | O_RDWR | O_DIRECT, 0600);
+
+	return set_up_as(0, O_RDWR) == 1 ? one(other, true, 0, LENGTH) :
+					   -EBADMSG;
+}
+
+static long same_file(void)
+{
+	return set_up_as(0, O_RDWR) == 1 ?
+		       one(open(opt.device, O_RDWR | O_DIRECT), false, 0,
+			   LENGTH) :
+		       -EBADMSG;
+}
+
+static long read_only(void)
+{
+	return set_up_as(0, O_RDONLY) == 1 ? one(fd, false, 0, LENGTH) :
+					     -EBADMSG;
+}
+
+static long only_read(void)
+{
+	return set_up_as(0, O_RDONLY) == 1 ? one(fd, true, 0, LENGTH) :
+					     -EBADMSG;
+}
+
+static long only_written(void)
+{
+	return set_up_as(0, O_WRONLY) == 1 ? one(fd, true, 0, LENGTH) :
+					     -EBADMSG;
+}
+
+static long send_it(void)
+{
+	struct io_uring_sqe *sqe;
+	int fds[2];
+
+	if (set_up_as(0, O_RDWR) != 1)
+		return -EBADMSG;
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+		err(1, "socketpair");
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_send_zc_fixed(sqe, fds[0], NULL, PAGE, 0, 0, 0);
+	io_uring_submit(&ring);
+	return reap(&ring);
+}
+
+static long passthrough(void)
+{
+	const char *number = strstr(opt.device, "nvme") + strlen("nvme");
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_CMD_READ,
+		.addr = PAGE, /* 0 would be no data */
+		.data_len = PAGE,
+		.cdw12 = PAGE / 512 - 1,
+	};
+	struct io_uring commands;
+	struct io_uring_sqe *sqe;
+	char generic[64];
+	long ret;
+	int file;
+
+	set_up();
+	snprintf(generic, sizeof(generic), "/dev/ng%s", number);
+	file = open(generic, O_RDWR);
+	if (file < 0)
+		err(1, "%s", generic);
+	pass_ring_init(&commands, 4, 0);
+	ret = io_uring_register_buffers_sparse(&commands, 1);
+	if (ret)
+		return ret;
+	ret = dma_buf_register(&commands, 0,
+			       exporter_create(exporter, SIZE, 0, O_RDWR), fd);
+	if (ret != 1)
+		return ret;
+	cmd.nsid = pass_nsid(file, generic);
+	sqe = pass_sqe(&commands, file, NVME_URING_CMD_IO, &cmd);
+	sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
+	sqe->buf_index = 0;
+	return pass_wait(&commands);
+}
+
+#define REGISTER_CLONE_BUFFERS 30
+
+/* A clone has an empty slot in its place. */
+static long cloned(void)
+{
+	struct {
+		uint32_t src_fd, flags, pad[6];
+	} clone = {};
+	struct io_uring other = {};
+	struct io_uring_sqe *sqe;
+
+	if (set_up_as(0, O_RDWR) != 1)
+		return -EBADMSG;
+	if (io_uring_queue_init(4, &other, 0))
+		return -EBADMSG;
+	clone.src_fd = ring.ring_fd;
+	if (syscall(SYS_io_uring_register, other.ring_fd,
+		    REGISTER_CLONE_BUFFERS, &clone, 1))
+		return -errno;
+	sqe = io_uring_get_sqe(&other);
+	io_uring_prep_read_fixed(sqe, fd, NULL, LENGTH, 0, 0);
+	io_uring_submit(&other);
+	return reap(&other);
+}
+
+/* The ring, the dma-buf and the drive are closed with I/O under way, in processes that end. */
+static long leave(void)
+{
+	struct exporter_counts counts;
+
+	set_up();
+	for (int i = 0; i < ROUNDS; i++) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			if (set_up_as(0, O_RDWR) != 1)
+				_exit(1);
+			for (int j = 0; j < 8; j++)
+				prepare(fd, false, 0, LENGTH);
+			io_uring_submit(&ring);
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+	}
+	for (int i = 0; i < 500; i++) {
+		counts = exporter_counts(exporter);
+		if (!counts.attached && !counts.mapped)
+			return counts.stale ? -EBADMSG : 0;
+		usleep(10000);
+	}
+	return -ETIMEDOUT;
+}
+
+/* One dma-buf for two rings */
+static long two_rings(void)
+{
+	struct io_uring other = {};
+	struct io_uring_sqe *sqe;
+	long ret = set_up_as(EXPORTER_SCATTERED, O_RDWR);
+
+	if (ret != 1 || io_uring_queue_init(4, &other, 0) ||
+	    io_uring_register_buffers_sparse(&other, 1) ||
+	    dma_buf_register(&other, 0, dmabuf, fd) != 1)
+		return -EBADMSG;
+	ret = one(fd, false, 0, LENGTH);
+	if (ret != LENGTH)
+		return ret;
+	io_uring_queue_exit(&ring);
+	sqe = io_uring_get_sqe(&other);
+	io_uring_prep_read_fixed(sqe, fd, NULL, LENGTH, 0, 0);
+	io_uring_submit(&other);
+	return reap(&other);
+}
+
+/* Where the exporter gives out the CPU's addresses, only an IOMMU that translates can tell. */
+static const struct trial trials[] = {
+	{ "read", "read into it", read_it, .expect = LENGTH },
+	{ "scattered", "read into single pages", read_scattered,
+	  .expect = LENGTH },
+	{ "two-rings", "register it twice and close one ring", two_rings,
+	  .expect = LENGTH },
+	{ "same-file", "read by another open of the same device", same_file,
+	  .expect = LENGTH },
+	{ "leave", "end with reads in flight", leave, .expect = 0 },
+	{ "by-address", "host memory by a descriptor, then none", by_address,
+	  .expect = -EFAULT },
+	{ "replaced", "empty its slot", replaced, .expect = -EFAULT },
+	{ "cloned", "read by a clone of the buffers", cloned,
+	  .expect = -EFAULT },
+	{ "size", "register with a size", with_size, .expect = -EINVAL },
+	{ "flags", "register with flags", with_flags, .expect = -EINVAL },
+	{ "more", "register with what is reserved", with_more,
+	  .expect = -EINVAL },
+	{ "kind", "register what is of no kind", of_no_kind,
+	  .expect = -EINVAL },
+	{ "no-dma-buf", "register what is no dma-buf", no_dma_buf,
+	  .expect = -EINVAL },
+	{ "closed", "register what is not open", closed_dma_buf,
+	  .expect = -EBADF },
+	{ "closed-target", "register for what is not open", closed_target,
+	  .expect = -EBADF },
+	{ "of-a-file", "register for a file of no drive", of_a_file,
+	  .expect = -EOPNOTSUPP },
+	{ "no-table", "register without a table", no_table, .expect = -ENXIO },
+	{ "beyond", "register beyond the table", beyond_table,
+	  .expect = -EINVAL },
+	{ "outside", "read beyond its end", outside, .expect = -EFAULT },
+	{ "far-outside", "read at an offset that overflows", far_outside,
+	  .expect = -EFAULT },
+	{ "misaligned", "read to where the drive cannot", misaligned,
+	  .expect = -EINVAL },
+	{ "buffered", "read through the page cache", buffered,
+	  .expect = -EINVAL },
+	{ "other-file", "write it to another file", other_file,
+	  .expect = -EINVAL },
+	{ "read-only", "read into what is open for reading", read_only,
+	  .expect = -EACCES },
+	{ "only-read", "write what is open for reading", only_read,
+	  .expect = LENGTH },
+	{ "only-written", "write what is open for writing", only_written,
+	  .expect = -EACCES },
+	{ "send", "send it", send_it, .expect = -EOPNOTSUPP },
+	{ "passthrough", "read into it by a command passed through",
+	  passthrough, .expect = -EOPNOTSUPP },
+	{ "refuses-attach", "an exporter that refuses to attach",
+	  refuses_attach, .expect = -EBUSY },
+	{ "refuses-map", "an exporter that refuses to map", refuses_map,
+	  .expect = -ENOSPC },
+	{ "short", "an exporter that gives out less", short_of,
+	  .expect = -EINVAL },
+	{ "physical", "an exporter that gives out the CPU's addresses",
+	  physical, .expect = LENGTH, .reach = true },
+	{}
+};
+
+int main(int argc, char **argv)
+{
+	return run_trials(argc, argv, trials);
+}
