@@ -34,13 +34,15 @@ static long set_up_as(unsigned int behaviour, unsigned int flags)
 	return dma_buf_register(&ring, 0, dmabuf, fd);
 }
 
-static void prepare(int file, bool write, uint64_t at, unsigned int length)
+static struct io_uring_sqe *prepare(int file, bool write, uint64_t at,
+				    unsigned int length)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
 	io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
 			 sqe, file, (void *)at, length, 0);
 	sqe->buf_index = 0;
+	return sqe;
 }
 
 static long reap(struct io_uring *from)
@@ -105,6 +107,31 @@ static long short_of(void)
 static long physical(void)
 {
 	return read_all(EXPORTER_PHYSICAL);
+}
+
+/* Blocks that follow each other, which the block layer would join to one request */
+static long neighbours(void)
+{
+	struct dma_memory m = { .exporter = -1 };
+	unsigned char data[LENGTH];
+	long ret = set_up_as(0, O_RDWR);
+
+	m.exporter = exporter;
+	m.fd = dmabuf;
+	if (ret == 1)
+		ret = one(fd, false, 0, PAGE);
+	if (ret != (long)PAGE)
+		return ret;
+	for (unsigned long i = 0; i < 16; i++)
+		prepare(fd, false, i * PAGE, PAGE)->off = i * PAGE;
+	io_uring_submit(&ring);
+	for (int i = 0; i < 16; i++) {
+		ret = reap(&ring);
+		if (ret != (long)PAGE)
+			return ret;
+	}
+	dma_memory_copy(&m, data, 0, LENGTH, false);
+	return memcmp(data, content, LENGTH) ? -EBADMSG : LENGTH;
 }
 
 static long described(struct regbuf_desc desc)
@@ -397,6 +424,8 @@ static long two_rings(void)
 static const struct trial trials[] = {
 	{ "read", "read into it", read_it, .expect = LENGTH },
 	{ "scattered", "read into single pages", read_scattered,
+	  .expect = LENGTH },
+	{ "neighbours", "read blocks that could be merged", neighbours,
 	  .expect = LENGTH },
 	{ "two-rings", "register it twice and close one ring", two_rings,
 	  .expect = LENGTH },
