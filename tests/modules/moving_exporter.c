@@ -108,7 +108,7 @@ static int moving_map_sgt(struct moving_buf *buf, struct device *dev,
 	int i;
 
 	if (!(buf->behaviour & EXPORTER_PHYSICAL))
-		return dma_map_sgtable(dev, sgt, dir, 0);
+		return dma_map_sgtable(dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	for_each_sgtable_sg(sgt, sg, i) {
 		sg_dma_address(sg) = sg_phys(sg);
 		sg_dma_len(sg) = sg->length;
@@ -154,7 +154,7 @@ static void moving_unmap(struct dma_buf_attachment *attach,
 	struct moving_buf *buf = attach->dmabuf->priv;
 
 	if (!(buf->behaviour & EXPORTER_PHYSICAL))
-		dma_unmap_sgtable(attach->dev, sgt, dir, 0);
+		dma_unmap_sgtable(attach->dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(sgt);
 	kfree(sgt);
 	atomic64_dec(&mapped);
@@ -241,40 +241,51 @@ static long exporter_move(int fd)
 	return pages ? 0 : -ENOMEM;
 }
 
-static long copy_page_of(struct page *page, size_t at, size_t length,
-			 void __user *data, bool write)
+/* Copy between the dma-buf, where it is now, and @data. */
+static void copy_data(struct dma_buf *dmabuf, u64 at, size_t length, void *data,
+		      bool write)
 {
-	void *kernel = kmap_local_page(page);
-	long left = write ? copy_from_user(kernel + at, data, length) :
-			    copy_to_user(data, kernel + at, length);
+	struct moving_buf *buf = dmabuf->priv;
+	size_t part;
 
-	kunmap_local(kernel);
-	return left ? -EFAULT : 0;
+	dma_resv_lock(dmabuf->resv, NULL);
+	for (; length; at += part, data += part, length -= part) {
+		struct page *page = buf->pages[at >> PAGE_SHIFT];
+
+		part = min_t(size_t, length, PAGE_SIZE - offset_in_page(at));
+		if (write)
+			memcpy_to_page(page, offset_in_page(at), data, part);
+		else
+			memcpy_from_page(data, page, offset_in_page(at), part);
+	}
+	dma_resv_unlock(dmabuf->resv);
 }
 
+/* By way of memory that no fault is taken for with the reservation lock held */
 static long exporter_data(const struct exporter_data *d)
 {
 	struct dma_buf *dmabuf = get_buf(d->fd);
-	u64 done = 0;
+	void __user *user = u64_to_user_ptr(d->data);
+	void *data;
 	long ret = 0;
 
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
-	if (d->offset > dmabuf->size || d->length > dmabuf->size - d->offset)
-		ret = -EINVAL;
-	dma_resv_lock(dmabuf->resv, NULL);
-	while (!ret && done < d->length) {
-		struct moving_buf *buf = dmabuf->priv;
-		u64 at = d->offset + done;
-		size_t length = min_t(u64, d->length - done,
-				      PAGE_SIZE - offset_in_page(at));
-
-		ret = copy_page_of(buf->pages[at >> PAGE_SHIFT],
-				   offset_in_page(at), length,
-				   u64_to_user_ptr(d->data + done), d->write);
-		done += length;
+	if (d->offset > dmabuf->size || d->length > dmabuf->size - d->offset) {
+		dma_buf_put(dmabuf);
+		return -EINVAL;
 	}
-	dma_resv_unlock(dmabuf->resv);
+	data = kvmalloc(d->length, GFP_KERNEL);
+	if (!data)
+		ret = -ENOMEM;
+	else if (d->write && copy_from_user(data, user, d->length))
+		ret = -EFAULT;
+	if (!ret) {
+		copy_data(dmabuf, d->offset, d->length, data, d->write);
+		if (!d->write && copy_to_user(user, data, d->length))
+			ret = -EFAULT;
+	}
+	kvfree(data);
 	dma_buf_put(dmabuf);
 	return ret;
 }
