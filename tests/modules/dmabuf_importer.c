@@ -7,6 +7,7 @@
  * "detach" for all; read "state".
  */
 #include <linux/dma-buf.h>
+#include <linux/dma-fence.h>
 #include <linux/dma-resv.h>
 #include <linux/iommu.h>
 #include <linux/io.h>
@@ -38,6 +39,10 @@ static unsigned int lazy;
 module_param(lazy, uint, 0644);
 MODULE_PARM_DESC(lazy, "milliseconds from being told of a move to unmapping");
 
+static unsigned int fence;
+module_param(fence, uint, 0644);
+MODULE_PARM_DESC(fence, "milliseconds from being told of a move to signalling a fence; 0 for no fence");
+
 static unsigned long pattern;
 module_param(pattern, ulong, 0644);
 MODULE_PARM_DESC(pattern, "what the first page begins with; each further one with 1 more");
@@ -45,14 +50,53 @@ MODULE_PARM_DESC(pattern, "what the first page begins with; each further one wit
 static struct pci_dev *client;
 static DEFINE_MUTEX(imports_mutex);
 static unsigned int nr_imports;
-static atomic_t notified, late;
+static atomic_t notified, late, signalled;
+static DEFINE_SPINLOCK(fence_lock);
 
 static struct import {
 	struct dma_buf *dmabuf;
 	struct dma_buf_attachment *attach;
 	struct sg_table *sgt;
 	struct delayed_work work;
+	struct dma_fence *fence; /* of what would be under way */
+	struct delayed_work signal;
 } imports[MAX_IMPORTS];
+
+static const char *fence_name(struct dma_fence *f)
+{
+	return "dmabuf_importer";
+}
+
+static const struct dma_fence_ops fence_ops = {
+	.get_driver_name = fence_name,
+	.get_timeline_name = fence_name,
+};
+
+static int add_fence(struct import *import)
+{
+	struct dma_resv *resv = import->dmabuf->resv;
+	int ret = dma_resv_reserve_fences(resv, 1);
+
+	if (ret)
+		return ret;
+	import->fence = kzalloc(sizeof(*import->fence), GFP_KERNEL);
+	if (!import->fence)
+		return -ENOMEM;
+	dma_fence_init(import->fence, &fence_ops, &fence_lock,
+		       dma_fence_context_alloc(1), 1);
+	dma_resv_add_fence(resv, import->fence, DMA_RESV_USAGE_BOOKKEEP);
+	return 0;
+}
+
+static void signal_fence(struct work_struct *work)
+{
+	struct import *import = container_of(work, struct import, signal.work);
+
+	atomic_inc(&signalled);
+	dma_fence_signal(import->fence);
+	dma_fence_put(import->fence);
+	import->fence = NULL;
+}
 
 static void unmap(struct import *import)
 {
@@ -78,6 +122,8 @@ static void move_notify(struct dma_buf_attachment *attach)
 	struct import *import = attach->importer_priv;
 
 	atomic_inc(&notified);
+	if (import->fence)
+		schedule_delayed_work(&import->signal, msecs_to_jiffies(fence));
 	if (lazy)
 		schedule_delayed_work(&import->work, msecs_to_jiffies(lazy));
 	else
@@ -101,6 +147,8 @@ static int map(struct import *import)
 	dma_resv_lock(import->dmabuf->resv, NULL);
 	if (pin)
 		ret = dma_buf_pin(import->attach);
+	if (!ret && fence && !import->fence)
+		ret = add_fence(import);
 	if (!ret && !import->sgt) {
 		sgt = dma_buf_map_attachment(import->attach, DMA_BIDIRECTIONAL);
 		ret = PTR_ERR_OR_ZERO(sgt);
@@ -114,6 +162,9 @@ static int map(struct import *import)
 static void detach(struct import *import)
 {
 	flush_delayed_work(&import->work);
+	flush_delayed_work(&import->signal);
+	if (import->fence)
+		signal_fence(&import->signal.work);
 	dma_resv_lock(import->dmabuf->resv, NULL);
 	unmap(import);
 	dma_resv_unlock(import->dmabuf->resv);
@@ -130,7 +181,9 @@ static int attach(struct import *import, int fd)
 	if (IS_ERR(import->dmabuf))
 		return PTR_ERR(import->dmabuf);
 	import->sgt = NULL;
+	import->fence = NULL;
 	INIT_DELAYED_WORK(&import->work, unmap_late);
+	INIT_DELAYED_WORK(&import->signal, signal_fence);
 	import->attach = dma_buf_dynamic_attach(import->dmabuf, &client->dev,
 						dynamic ? ops : NULL, import);
 	if (IS_ERR(import->attach)) {
@@ -191,7 +244,7 @@ static phys_addr_t resolve(dma_addr_t addr)
 }
 
 struct look {
-	unsigned long pages, right, translated, entries, with_page;
+	unsigned long pages, right, translated, nowhere, entries, with_page;
 };
 
 static void look_at_page(struct look *look, dma_addr_t addr)
@@ -199,7 +252,9 @@ static void look_at_page(struct look *look, dma_addr_t addr)
 	phys_addr_t phys = resolve(addr);
 	void __iomem *at = phys ? ioremap(phys, PAGE_SIZE) : NULL;
 
-	if (phys != addr)
+	if (!phys)
+		look->nowhere++;
+	else if (phys != addr)
 		look->translated++;
 	if (at) {
 		if (readq(at) == pattern + look->pages)
@@ -240,10 +295,11 @@ static int state_get(char *buffer, const struct kernel_param *param)
 	}
 	mutex_unlock(&imports_mutex);
 	return sysfs_emit(buffer,
-			  "notified=%d late=%d attached=%u mapped=%u entries=%lu pages=%lu right=%lu translated=%lu with_page=%lu\n",
-			  atomic_read(&notified), atomic_read(&late), nr_imports,
-			  mapped, look.entries, look.pages, look.right,
-			  look.translated, look.with_page);
+			  "notified=%d late=%d signalled=%d attached=%u mapped=%u entries=%lu pages=%lu right=%lu translated=%lu nowhere=%lu with_page=%lu\n",
+			  atomic_read(&notified), atomic_read(&late),
+			  atomic_read(&signalled), nr_imports, mapped,
+			  look.entries, look.pages, look.right, look.translated,
+			  look.nowhere, look.with_page);
 }
 
 static const struct kernel_param_ops attach_ops = { .set = attach_set };
