@@ -26,6 +26,7 @@ static struct {
 	const char *driver;
 	const char *bdf;
 	const char *test;
+	bool remove;
 	unsigned long size;
 	unsigned long seconds;
 } opt = { .size = 1 << 20, .seconds = 3 };
@@ -416,16 +417,21 @@ static double now(void)
 
 static void unbind(void)
 {
+	const char *text = opt.remove ? "1" : opt.bdf;
 	double start = now();
 	char path[256];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/unbind", opt.driver);
+	if (opt.remove)
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove",
+			 opt.bdf);
+	else
+		snprintf(path, sizeof(path), "%s/unbind", opt.driver);
 	fd = open(path, O_WRONLY);
-	if (fd < 0 || write(fd, opt.bdf, strlen(opt.bdf)) < 0)
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
 		err(1, "%s", path);
 	close(fd);
-	printf("unbound in %.1f s\n", now() - start);
+	printf("gone in %.1f s\n", now() - start);
 	fflush(stdout);
 }
 
@@ -556,6 +562,8 @@ int main(int argc, char **argv)
 		  .text = &opt.importer },
 		{ "driver", "PATH", "the provider's driver", .text = &opt.driver },
 		{ "bdf", "ADDRESS", "the provider", .text = &opt.bdf },
+		{ "remove", NULL, "remove the device, not only its driver",
+		  .flag = &opt.remove },
 		{ "size", "BYTES", "of a dma-buf", .number = &opt.size },
 		{ "seconds", "N", "how long to use it", .number = &opt.seconds },
 		{ "test", "NAME",
