@@ -299,10 +299,11 @@ static int blk_dma_buffer_mapped(void *owner, struct dma_registration *reg)
 		return -EINVAL;
 	if (ops->prepare)
 		ret = ops->prepare(map, reg);
+	if (ret)
+		return ret;
 	/* for blk_dma_buffer_tryget() */
-	if (!ret)
-		smp_store_release(&map->reg, reg);
-	return ret;
+	smp_store_release(&map->reg, reg);
+	return 0;
 }
 
 static void blk_dma_buffer_unmapping(void *owner, struct dma_registration *reg)

@@ -168,8 +168,9 @@ static inline void blk_dma_buffer_put(struct blk_dma_buffer_map *map)
  * Its vectors say where in the dma-buf the data is. Nobody may look for pages there.
  *
  * Context: any.
+ * Return: true if it has.
  */
-static inline bool bio_is_dma_buf(const struct bio *bio)
+static inline bool bio_is_dma_buf(struct bio *bio)
 {
 	return bio_flagged(bio, BIO_DMA_BUFFER) && !bio->bi_io_vec->bv_page;
 }
