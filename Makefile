@@ -112,6 +112,11 @@ packages: tree ## Debian packages of the patched kernel and of its tools; FLAVOU
 repository: ## an apt repository of the packages made; KEY=...: signed with yours, URL=...: served there
 	scripts/package/repository $(if $(KEY),-k $(KEY)) $(if $(URL),-u $(URL))
 
+.PHONY: test-packages
+test-packages: tree ## install the packages in a Debian 13 and a 12 guest, do P2P, upgrade, purge; as root
+	scripts/deps --packages
+	scripts/package/test $(if $(FLAVOUR),-f $(FLAVOUR))
+
 .PHONY: versions
 versions: source initramfs ## apply, build and boot the series on every 6.12.y source of the archive
 	scripts/versions
