@@ -13,7 +13,8 @@
  * memory back, and the client's driver, when its queues are gone.
  *
  * A dma-buf is a buffer without pages, for one client. Its exporter may move it at any
- * time, so its I/O does count. The one map stays; what it has mapped comes and goes.
+ * time, and waits for users: each request is one, from the time that DMA addresses are
+ * found for it until it is unmapped. The one map stays; what it has mapped comes and goes.
  */
 #include <kunit/visibility.h>
 #include <linux/blk-dma-buffer.h>
@@ -328,7 +329,7 @@ static const struct dma_buf_registration_ops blk_dma_buf_ops = {
  *	blk_dma_buffer_exit()
  * @dmabuf: the dma-buf; borrowed
  *
- * It is mapped by the first blk_dma_buffer_get() of @buf->maps, the only map.
+ * It is mapped by the first blk_dma_buffer_ready() of @buf->maps, the only map.
  *
  * Context: may sleep. Nobody else uses @buf yet.
  * Return: 0; -EOPNOTSUPP if the block device takes no dma-bufs; or as
@@ -366,36 +367,29 @@ int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
 	return 0;
 }
 
-static bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
+/**
+ * blk_dma_buffer_ready - have a dma-buf mapped before I/O to it is submitted
+ * @map: of a dma-buf
+ * @nowait: do not map it
+ *
+ * Context: may sleep unless @nowait.
+ * Return: 0, after which it may be moved again; -EAGAIN if @nowait and it is not
+ * mapped; or as dma_buf_registration_map().
+ */
+int blk_dma_buffer_ready(struct blk_dma_buffer_map *map, bool nowait)
 {
 	struct dma_registration *reg;
-	bool got;
+	bool ready;
 
 	rcu_read_lock();
-	/* pairs with the release in blk_dma_buffer_mapped(): @map->driver_data */
-	reg = smp_load_acquire(&map->reg);
-	got = reg && dma_registration_tryget(reg);
+	reg = READ_ONCE(map->reg);
+	ready = reg && !percpu_ref_is_dying(&reg->users);
 	rcu_read_unlock();
-	return got;
-}
-
-/**
- * blk_dma_buffer_get - become a user of a dma-buf, which is mapped if it is not
- * @map: of a dma-buf
- * @nowait: only if it is mapped
- *
- * Context: may sleep unless @nowait. Until blk_dma_buffer_put() the caller must not
- * wait for memory to be reclaimed.
- * Return: 0; -EAGAIN if @nowait and it is not mapped; or as
- * dma_buf_registration_get().
- */
-int blk_dma_buffer_get(struct blk_dma_buffer_map *map, bool nowait)
-{
-	if (likely(blk_dma_buffer_tryget(map)))
+	if (likely(ready))
 		return 0;
 	if (nowait)
 		return -EAGAIN;
-	return dma_buf_registration_get(map->dma_buf);
+	return dma_buf_registration_map(map->dma_buf);
 }
 #else /* CONFIG_DMA_SHARED_BUFFER */
 int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
@@ -404,7 +398,7 @@ int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
 	return -EOPNOTSUPP;
 }
 
-int blk_dma_buffer_get(struct blk_dma_buffer_map *map, bool nowait)
+int blk_dma_buffer_ready(struct blk_dma_buffer_map *map, bool nowait)
 {
 	return -EOPNOTSUPP;
 }
@@ -463,6 +457,26 @@ bool blk_dma_buffer_fits(struct bio *bio, const struct queue_limits *lim,
 }
 EXPORT_SYMBOL_IF_KUNIT(blk_dma_buffer_fits);
 
+static bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
+{
+	struct dma_registration *reg;
+	bool got;
+
+	rcu_read_lock();
+	/* pairs with the release in blk_dma_buffer_mapped(): @map->driver_data */
+	reg = smp_load_acquire(&map->reg);
+	got = reg && dma_registration_tryget(reg);
+	rcu_read_unlock();
+	return got;
+}
+
+/* The device is done with the dma-buf that @req has data of. Any context. */
+void blk_dma_put_data(struct request *req)
+{
+	dma_registration_put(req->bio->bi_dma_buffer->reg);
+}
+EXPORT_SYMBOL_GPL(blk_dma_put_data);
+
 /**
  * blk_dma_find_data - the data of a request whose buffer stays mapped
  * @client: who will do the DMA
@@ -480,25 +494,33 @@ EXPORT_SYMBOL_IF_KUNIT(blk_dma_buffer_fits);
  * The vectors of the bio say where in the buffer the data is, so that it may have
  * been split, or merged with others, which makes it none of this function's.
  *
+ * Where it returns true and the caller does not go on, call blk_dma_unmap().
+ *
  * Context: any.
- * Return: false if the data is to be mapped by blk_dma_map_data().
+ * Return: false if the data is to be mapped by blk_dma_map_data(), or is gone: see
+ * blk_dma_data_is_gone().
  */
 bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req,
 		       struct blk_dma_mapping *m, struct blk_dma_iter *iter,
 		       u64 *offset)
 {
 	struct bio *bio = req->bio;
-	const struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
+	struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
 	u64 left;
 
 	if (map->client_id != client->id || bio->bi_next ||
-	    /* the I/O is a user of a dma-buf, who is waited for */
-	    (!blk_dma_buffer_is_live(map) && !map->dma_buf) ||
 	    !blk_dma_buffer_offset(map->buf, bio, offset))
 		return false;
+	iter->mode = BLK_DMA_REGISTERED;
+	if (unlikely(map->dma_buf)) {
+		if (!blk_dma_buffer_tryget(map))
+			return false;
+		iter->mode = BLK_DMA_DMA_BUF;
+	} else if (!blk_dma_buffer_is_live(map)) {
+		return false;
+	}
 	iter->addr = dma_registration_addr(map->reg, *offset, &left);
 	iter->len = min_t(u64, left, bio->bi_iter.bi_size);
-	iter->mode = BLK_DMA_REGISTERED;
 	iter->p2pdma.map = map->map;
 	iter->iter.is_integrity = false;
 	blk_dma_keep(m, iter);

@@ -57,7 +57,7 @@ struct blk_dma_buffer_client {
  * struct blk_dma_buffer_map - how a buffer is mapped for a client
  * @client_id: of the client, which may be gone
  * @reg: the memory, mapped; NULL: it cannot be, so each I/O is mapped by itself.
- *	Of a dma-buf: NULL while it is not mapped, and only for its users to look at
+ *	Of a dma-buf: NULL while it is not mapped; found under RCU
  * @dma_buf: the memory is a dma-buf's; owned. NULL: the pages of @buf
  * @max_bytes: of a dma-buf: the most that an I/O may have; 0 for no limit. The driver
  *	may set it in @prepare
@@ -119,7 +119,7 @@ blk_dma_buffer_map(struct blk_dma_buffer *buf,
 struct blk_dma_buffer_client *bdev_dma_buffer_client(struct block_device *bdev);
 int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
 			  struct dma_buf *dmabuf);
-int blk_dma_buffer_get(struct blk_dma_buffer_map *map, bool nowait);
+int blk_dma_buffer_ready(struct blk_dma_buffer_map *map, bool nowait);
 #else /* CONFIG_BLK_DMA_BUFFER */
 static inline void blk_dma_buffer_init(struct blk_dma_buffer *buf,
 				       const struct bio_vec *bvec,
@@ -151,17 +151,6 @@ bdev_dma_buffer_client(struct block_device *bdev)
 #endif /* CONFIG_BLK_DMA_BUFFER */
 
 /**
- * blk_dma_buffer_put - end what blk_dma_buffer_get() began
- * @map: the map; the device is done with its memory
- *
- * Context: any.
- */
-static inline void blk_dma_buffer_put(struct blk_dma_buffer_map *map)
-{
-	dma_registration_put(map->reg);
-}
-
-/**
  * bio_is_dma_buf - whether a bio has a dma-buf's memory, and no pages
  * @bio: the bio, which has data
  *
@@ -177,7 +166,7 @@ static inline bool bio_is_dma_buf(struct bio *bio)
 
 /**
  * blk_dma_buffer_is_live - whether there are DMA addresses in a map
- * @map: the map; of a dma-buf only for its users
+ * @map: the map; not of a dma-buf
  *
  * Context: any.
  * Return: false if the buffer cannot be mapped, or is not any more.
@@ -213,6 +202,25 @@ blk_dma_buffer_find(struct blk_dma_buffer *buf,
 bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req,
 		       struct blk_dma_mapping *m, struct blk_dma_iter *iter,
 		       u64 *offset);
+
+/**
+ * blk_dma_data_is_gone - what to fail a request with that has no data
+ * @req: the request, for which blk_dma_find_data() returned false
+ * @status: set if @req is to fail: its data is a dma-buf's, which is being moved
+ *
+ * Context: any.
+ * Return: false if the data is to be mapped by blk_dma_map_data().
+ */
+static inline bool blk_dma_data_is_gone(struct request *req,
+					blk_status_t *status)
+{
+	if (likely(!bio_is_dma_buf(req->bio)))
+		return false;
+	/* the user tries again, and nobody else needs to know */
+	req->rq_flags |= RQF_QUIET;
+	*status = BLK_STS_AGAIN;
+	return true;
+}
 
 /**
  * blk_dma_has_buffer - whether blk_dma_find_data() is worth asking

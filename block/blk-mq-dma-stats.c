@@ -99,6 +99,7 @@ static void blk_dma_probe_map(void *data, struct request *req,
 
 	switch (mode) {
 	case BLK_DMA_REGISTERED:
+	case BLK_DMA_DMA_BUF:
 		blk_dma_stat_inc(stats, BLK_DMA_STAT_REGISTERED);
 		break;
 	case BLK_DMA_LINEAR:

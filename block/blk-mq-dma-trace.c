@@ -22,7 +22,8 @@ static unsigned int blk_dma_count_ranges(struct request *req,
 	struct phys_vec vec;
 
 	if ((iter->mode == BLK_DMA_IOVA && !iter->gaps) ||
-	    (iter->mode == BLK_DMA_REGISTERED &&
+	    ((iter->mode == BLK_DMA_REGISTERED ||
+	      iter->mode == BLK_DMA_DMA_BUF) &&
 	     iter->len == blk_rq_payload_bytes(req)))
 		return 1;
 	blk_rq_map_iter_init(req, &walk, iter->iter.is_integrity);

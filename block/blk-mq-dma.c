@@ -654,6 +654,10 @@ bool __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
 {
 	if (m->mode == BLK_DMA_SEGMENTS)
 		return false;
+	if (m->mode == BLK_DMA_DMA_BUF) {
+		blk_dma_put_data(req);
+		return true;
+	}
 	if (!dma_iova_is_unlinked(&m->iova))
 		blk_rq_dma_trace_sync(req, client->dev, true);
 	dma_iova_destroy(client->dev, &m->iova, dma_iova_size(&m->iova),

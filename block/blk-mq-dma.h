@@ -52,12 +52,14 @@ struct blk_map_iter {
  *	memory is reached directly, by bus address, or in a window
  * @BLK_DMA_IOVA: one range of IOVAs
  * @BLK_DMA_SEGMENTS: each range by itself
+ * @BLK_DMA_DMA_BUF: by its exporter, who waits until this I/O is unmapped
  */
 enum blk_dma_mode {
 	BLK_DMA_REGISTERED,
 	BLK_DMA_LINEAR,
 	BLK_DMA_IOVA,
 	BLK_DMA_SEGMENTS,
+	BLK_DMA_DMA_BUF,
 };
 
 /**
@@ -146,6 +148,14 @@ void blk_dma_unmap_range(struct blk_dma_client *client, struct request *req,
 			 dma_addr_t addr);
 void blk_dma_unlink(struct blk_dma_client *client, struct request *req,
 		    struct blk_dma_mapping *m, struct dma_iova_batch *batch);
+
+#ifdef CONFIG_BLK_DMA_BUFFER
+void blk_dma_put_data(struct request *req);
+#else
+static inline void blk_dma_put_data(struct request *req)
+{
+}
+#endif
 
 void __blk_rq_dma_trace_map(struct request *req, struct blk_dma_mapping *m,
 			    struct blk_dma_iter *iter);

@@ -2,17 +2,15 @@
 /*
  * Registered buffers that are dma-bufs, for direct I/O of one block device.
  *
- * A read or write counts itself as a user from right before the drive is asked until
- * it says that it is done, whether or not somebody has seen the completion by then.
- * An exporter that moves the dma-buf stops new users and waits for those there are.
- * What comes later has it mapped anew, in a worker.
+ * The drive's driver counts what the drive has been asked for, and an exporter that
+ * moves the dma-buf waits for that. What comes later has it mapped anew, in a worker.
+ * Between the two an I/O may find that it was moved, and ends with -EAGAIN.
  */
 #include <linux/blk-dma-buffer.h>
 #include <linux/blkdev.h>
 #include <linux/dma-buf.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
-#include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -21,7 +19,7 @@
 #include "io_uring.h"
 #include "rsrc.h"
 #include "dma-buf.h"
-#include "p2p-buf.h"
+#include "rw.h"
 
 /* Of the vectors, which have no pages: as much as fits a bio, or nearly so */
 #define IO_DMA_BUF_SHIFT ilog2(SZ_1G)
@@ -102,12 +100,6 @@ void io_dma_buf_unregister(struct io_mapped_ubuf *imu)
 	kvfree(imu);
 }
 
-/* The device is done with the dma-buf of @req, or never began. Any context. */
-void io_dma_buf_rw_done(struct io_kiocb *req)
-{
-	blk_dma_buffer_put(req->imu->dma.maps);
-}
-
 static int io_dma_buf_check(struct io_kiocb *req, struct kiocb *kiocb,
 			    struct iov_iter *iter)
 {
@@ -122,32 +114,38 @@ static int io_dma_buf_check(struct io_kiocb *req, struct kiocb *kiocb,
 	return 0;
 }
 
+/*
+ * A dma-buf may turn out to have moved after its I/O was issued, as late as in flushing
+ * a plug: nobody looks for REQ_F_REISSUE then. @req is a read or a write of any kind.
+ */
+bool io_dma_buf_is_queued(struct io_kiocb *req)
+{
+	struct io_async_rw *io = req->async_data;
+
+	return io->iter.p2p_memory && req->imu->target && io->queued;
+}
+
 /* Have @rw, of the file of @req, read or write @iter, of a dma-buf. */
 ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		      struct iov_iter *iter, bool nonblock,
 		      ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter))
 {
 	struct blk_dma_buffer_map *map = req->imu->dma.maps;
-	unsigned int noreclaim;
+	struct io_async_rw *io = req->async_data;
 	ssize_t ret;
 
+	io->queued = false;
 	ret = io_dma_buf_check(req, kiocb, iter) ?:
-	      blk_dma_buffer_get(map, nonblock || (req->flags & REQ_F_NOWAIT));
+	      blk_dma_buffer_ready(map, nonblock || (req->flags & REQ_F_NOWAIT));
 	if (ret)
 		return ret;
 
 	kiocb->ki_dma_buffer = map;
 	kiocb->ki_flags |= IOCB_DMA_BUFFER;
-	req->flags |= REQ_F_P2P_BUF;
-	/*
-	 * Reclaim might have an exporter move this very buffer, and so wait for what
-	 * is about to begin here.
-	 */
-	noreclaim = memalloc_noreclaim_save();
+	/* or the exporter would wait for somebody to poll */
+	kiocb->ki_flags &= ~IOCB_HIPRI;
 	ret = rw(kiocb, iter);
-	memalloc_noreclaim_restore(noreclaim);
-	/* otherwise the drive is done with it, and has said or will say so */
-	if (ret != -EIOCBQUEUED)
-		io_p2p_rw_done(req);
+	if (ret == -EIOCBQUEUED && !(req->flags & REQ_F_REISSUE))
+		io->queued = true;
 	return ret;
 }

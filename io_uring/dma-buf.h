@@ -15,8 +15,13 @@ void io_dma_buf_unregister(struct io_mapped_ubuf *imu);
 ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		      struct iov_iter *iter, bool nonblock,
 		      ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter));
-void io_dma_buf_rw_done(struct io_kiocb *req);
+bool io_dma_buf_is_queued(struct io_kiocb *req);
 #else
+static inline bool io_dma_buf_is_queued(struct io_kiocb *req)
+{
+	return false;
+}
+
 static inline struct io_mapped_ubuf *
 io_dma_buf_register(const struct io_uring_regbuf_desc *desc)
 {
@@ -33,10 +38,6 @@ static inline ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 						  struct iov_iter *iter))
 {
 	return -EOPNOTSUPP;
-}
-
-static inline void io_dma_buf_rw_done(struct io_kiocb *req)
-{
 }
 #endif
 

@@ -10,13 +10,15 @@
  * next who asks has it mapped where it is then.
  *
  * The reservation lock of the dma-buf protects what is mapped. Waiting for users
- * with it held is bounded, as users are DMA that is under way: they must not wait for
- * memory to be reclaimed, for which the exporter might want to move this very buffer.
+ * with it held is bounded, as users are DMA that the device has been asked for, which
+ * ends by itself. They are counted by one atomic, so that to turn them away takes no
+ * RCU grace period, of which there would be one for each attachment.
  */
 #include <linux/device.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-registration.h>
 #include <linux/dma-resv.h>
+#include <linux/ioport.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -105,6 +107,13 @@ static bool dma_buf_reg_reaches(const struct dma_reg_way *way, dma_addr_t addr,
 	struct iommu_domain *domain;
 	enum pci_p2pdma_map_type map;
 
+	if (way->bus_last && addr + len - 1 > way->bus_last)
+		return false;
+	if (!way->granule &&
+	    region_intersects(addr - way->host.offset, len,
+			      IORESOURCE_SYSTEM_RAM,
+			      IORES_DESC_NONE) == REGION_INTERSECTS)
+		return true;
 	if (way->granule) {
 		domain = iommu_get_domain_for_dev(way->dev);
 		if (iommu_iova_to_phys(domain, addr) &&
@@ -132,6 +141,8 @@ static unsigned int dma_buf_reg_lay_out(struct sg_table *sgt, u64 size,
 	for_each_sgtable_dma_sg(sgt, sg, i) {
 		if (offset >= size)
 			break;
+		if (!sg_dma_len(sg))
+			continue;
 		if (!nr || sg_dma_address(sg) != end) {
 			if (reg) {
 				reg->ranges[nr].addr = sg_dma_address(sg);
@@ -191,7 +202,8 @@ dma_buf_reg_make(struct dma_buf_registration *buf, struct sg_table *sgt)
 	if (nr > 1)
 		dma_reg_make_index(reg);
 	ret = dma_buf_reg_check(buf, reg) ?:
-	      dma_reg_init(reg, NULL, &dma_buf_reg_ops, buf);
+	      dma_reg_init(reg, NULL, &dma_buf_reg_ops, buf,
+			   PERCPU_REF_INIT_ATOMIC);
 	if (ret) {
 		dma_reg_free(reg);
 		return ERR_PTR(ret);
@@ -204,7 +216,7 @@ dma_buf_reg_make(struct dma_buf_registration *buf, struct sg_table *sgt)
 static int dma_buf_reg_wait(struct dma_buf_registration *buf)
 {
 	long left = dma_resv_wait_timeout(buf->dmabuf->resv,
-					  DMA_RESV_USAGE_KERNEL, true,
+					  DMA_RESV_USAGE_KERNEL, false,
 					  DMA_BUF_REG_TIMEOUT);
 
 	if (left < 0)
@@ -244,15 +256,13 @@ unmap:
 }
 
 /**
- * dma_buf_registration_get - map a registered dma-buf, unless it is, and use it
+ * dma_buf_registration_map - map a registered dma-buf, unless it is
  * @buf: the dma-buf
  *
- * Waits for the exporter if it is moving the memory, and lets it move on only when
- * the caller has had its turn.
+ * Waits for the exporter if it is moving the memory.
  *
  * Context: may sleep. The caller is no user, and holds no reservation lock.
- * Return: 0, and what @mapped told of is to be given to dma_registration_put(); or a
- * negative errno:
+ * Return: 0, after which it may be moved again; or a negative errno:
  *
  * * -ENODEV: the client's driver goes away
  * * -EREMOTEIO: some address is none that the device can be meant to reach
@@ -260,23 +270,17 @@ unmap:
  *   owner cannot use
  * * -EOPNOTSUPP, -EPERM: as for dma_register_phys()
  * * -EAGAIN: the exporter takes long
- * * -EINTR, -ERESTARTSYS: a signal came
  * * others: the exporter's
  */
-int dma_buf_registration_get(struct dma_buf_registration *buf)
+int dma_buf_registration_map(struct dma_buf_registration *buf)
 {
 	int ret = -ENODEV;
 
 	mutex_lock(&buf->lock);
 	if (buf->attach) {
-		ret = dma_resv_lock_interruptible(buf->dmabuf->resv, NULL);
-		if (!ret) {
-			if (!buf->reg)
-				ret = dma_buf_reg_map(buf);
-			if (!ret)
-				percpu_ref_get(&buf->reg->users);
-			dma_resv_unlock(buf->dmabuf->resv);
-		}
+		dma_resv_lock(buf->dmabuf->resv, NULL);
+		ret = buf->reg ? 0 : dma_buf_reg_map(buf);
+		dma_resv_unlock(buf->dmabuf->resv);
 	}
 	mutex_unlock(&buf->lock);
 	return ret;
@@ -352,9 +356,9 @@ static int dma_buf_reg_attach(struct dma_buf_registration *buf)
  * @ops: what to tell the owner; not NULL
  * @owner: for the owner's use
  *
- * Attaches to it. It is mapped by dma_buf_registration_get(), and users find it as
- * @ops say, for dma_registration_tryget(). They must not wait for memory to be
- * reclaimed before dma_registration_put().
+ * Attaches to it. It is mapped by dma_buf_registration_map(), and users find it as
+ * @ops say, for dma_registration_tryget(). From there to dma_registration_put() there
+ * must be nothing but DMA that the device has been asked for: the exporter waits.
  *
  * Context: may sleep. The reservation lock is not held.
  * Return: the dma-buf, registered, to be ended with dma_buf_unregister(), or an

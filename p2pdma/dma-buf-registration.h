@@ -51,7 +51,7 @@ void dma_buf_client_exit(struct dma_buf_client *client);
 struct dma_buf_registration *
 dma_buf_register(struct dma_buf_client *client, struct dma_buf *dmabuf,
 		 const struct dma_buf_registration_ops *ops, void *owner);
-int dma_buf_registration_get(struct dma_buf_registration *buf);
+int dma_buf_registration_map(struct dma_buf_registration *buf);
 void dma_buf_unregister(struct dma_buf_registration *buf);
 #else /* CONFIG_DMA_SHARED_BUFFER */
 static inline void dma_buf_client_init(struct dma_buf_client *client,

@@ -25,7 +25,8 @@ int dma_reg_find_way(struct device *dev, struct dma_reg_way *way);
 void dma_reg_make_index(struct dma_registration *reg);
 int dma_reg_init(struct dma_registration *reg,
 		 struct dma_registration_client *client,
-		 const struct dma_registration_ops *ops, void *owner);
+		 const struct dma_registration_ops *ops, void *owner,
+		 unsigned int flags);
 int dma_reg_announce(struct dma_registration *reg);
 void dma_reg_free(struct dma_registration *reg);
 

@@ -601,11 +601,12 @@ int dma_reg_announce(struct dma_registration *reg)
 
 /*
  * Make @reg, which is laid out, one that can be used, revoked and unregistered. The
- * caller is its first user.
+ * caller is its first user. @flags are of percpu_ref_init().
  */
 int dma_reg_init(struct dma_registration *reg,
 		 struct dma_registration_client *client,
-		 const struct dma_registration_ops *ops, void *owner)
+		 const struct dma_registration_ops *ops, void *owner,
+		 unsigned int flags)
 {
 	int ret;
 
@@ -618,7 +619,8 @@ int dma_reg_init(struct dma_registration *reg,
 	init_completion(&reg->turned_away);
 	init_completion(&reg->idle);
 	init_completion(&reg->done);
-	ret = percpu_ref_init(&reg->users, dma_reg_idle, 0, GFP_KERNEL_ACCOUNT);
+	ret = percpu_ref_init(&reg->users, dma_reg_idle, flags,
+			      GFP_KERNEL_ACCOUNT);
 	if (ret)
 		return ret;
 	/* Who revokes it now waits until it is mapped */
@@ -635,7 +637,7 @@ static int dma_reg_prepare(struct dma_registration *reg,
 	/* or the provider would wait for its pages forever */
 	if (reg->of_client.next && !ops->revoked)
 		return -EINVAL;
-	ret = dma_reg_init(reg, client, ops, owner);
+	ret = dma_reg_init(reg, client, ops, owner, 0);
 	if (ret)
 		return ret;
 	reg->of_client.in = &client->registrations;

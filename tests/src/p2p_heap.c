@@ -43,7 +43,7 @@ static void expect(const char *what, long result, long wanted)
 		result_ == -1 ? -errno : result_; \
 	})
 
-static long available(void)
+static long p2p_available(void)
 {
 	char path[256];
 	long bytes;
@@ -188,11 +188,11 @@ static void not_pinned(uint64_t *at)
 
 static void one_size(int heap, size_t size)
 {
-	long before = available();
+	long before = p2p_available();
 	int fd = alloc(heap, size - 1);
 	uint64_t *first, *second;
 
-	expect("available", available(), before - size);
+	expect("available", p2p_available(), before - size);
 	expect("size", lseek(fd, 0, SEEK_END), size);
 	first = map(fd, size);
 	check_zero(first, size);
@@ -226,30 +226,30 @@ static void one_size(int heap, size_t size)
 	/* the mapping keeps it */
 	close(fd);
 	check_pattern(second, size, PATTERN + 9);
-	expect("available", available(), before - size);
+	expect("available", p2p_available(), before - size);
 	unmap(second, size);
-	expect("available", available(), before);
+	expect("available", p2p_available(), before);
 }
 
 static void test_memory(void)
 {
 	static const size_t pages[] = { 1, 3, 256, 512 + 7 };
 	int heap = open_heap();
-	long before = available();
+	long before = p2p_available();
 	int fd;
 
 	for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++)
 		one_size(heap, pages[i] * PAGE);
 	expect("no bytes", try_alloc(heap, 0, O_RDWR), -EINVAL);
 	expect("too much", try_alloc(heap, before + PAGE, O_RDWR), -ENOMEM);
-	expect("available", available(), before);
+	expect("available", p2p_available(), before);
 
 	fd = try_alloc(heap, PAGE, O_RDONLY);
 	expect("writable mapping of what is read-only",
 	       try_map(fd, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, 0), -EACCES);
 	unmap((uint64_t *)try_map(fd, PAGE, PROT_READ, MAP_SHARED, 0), PAGE);
 	close(fd);
-	expect("available", available(), before);
+	expect("available", p2p_available(), before);
 	close(heap);
 }
 
@@ -323,7 +323,7 @@ static void test_pieces(void)
 {
 	int fds[MAX_PIECES], heap = open_heap(), fd;
 	size_t piece = 3 * PAGE, rest = 64 * piece, size;
-	long before = available();
+	long before = p2p_available();
 	unsigned char *most;
 	unsigned int nr = 0;
 	uint64_t *at;
@@ -332,7 +332,7 @@ static void test_pieces(void)
 	/* All but little of it goes */
 	snprintf(path, sizeof(path), "%s/allocate", opt.pool);
 	most = map_memory(path, before - rest);
-	while (nr < MAX_PIECES && available() >= (long)piece)
+	while (nr < MAX_PIECES && p2p_available() >= (long)piece)
 		fds[nr++] = alloc(heap, piece);
 	for (unsigned int i = 0; i < nr; i++) {
 		at = map(fds[i], piece);
@@ -341,10 +341,10 @@ static void test_pieces(void)
 	}
 	for (unsigned int i = 0; i < nr; i += 2)
 		close(fds[i]);
-	size = available() / PAGE * PAGE;
+	size = p2p_available() / PAGE * PAGE;
 	printf("%zu bytes in pieces\n", size);
 	fd = alloc(heap, size);
-	expect("available", available() < (long)PAGE, true);
+	expect("available", p2p_available() < (long)PAGE, true);
 	at = map(fd, size);
 	check_zero(at, size);
 	write_pattern(at, size, PATTERN);
@@ -363,7 +363,7 @@ static void test_pieces(void)
 		close(fds[i]);
 	}
 	munmap(most, before - rest);
-	expect("available", available(), before);
+	expect("available", p2p_available(), before);
 }
 
 static void test_import(void)
@@ -415,7 +415,7 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-static void unbind(void)
+static void unbind_provider(void)
 {
 	const char *text = opt.remove ? "1" : opt.bdf;
 	double start = now();
@@ -454,7 +454,7 @@ static void test_revoke(void)
 	}
 	/* nobody but the mapping has it */
 	close(fds[1]);
-	unbind();
+	unbind_provider();
 
 	for (int i = 0; i < MAX_BUFFERS; i++) {
 		expect("reading", touch(at[i] + WORDS, false), SIGBUS);
