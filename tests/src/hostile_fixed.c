@@ -337,10 +337,24 @@ static long to_tmpfs(void)
 	return to_file(file, true);
 }
 
+/* Of a file system, whose page cache has nothing of it yet: io_uring tries such reads again by itself. */
+static long cold_file(void)
+{
+	static const char cold[LENGTH];
+	int file = open("/tmp/cold/file", O_RDWR | O_CREAT, 0600);
+
+	if (file < 0)
+		return -EOPNOTSUPP;
+	if (pwrite(file, cold, sizeof(cold), 0) != sizeof(cold) || fsync(file) ||
+	    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED))
+		err(1, "/tmp/cold/file");
+	return to_file(file, false);
+}
+
 /* A drive whose driver takes no P2P memory */
 static long no_p2p_queue(void)
 {
-	return opt.file ? to_file(open(opt.file, O_RDWR | O_DIRECT), false) :
+	return opt.file ? to_file(open(opt.file, O_RDONLY | O_DIRECT), false) :
 			  -EREMOTEIO;
 }
 
@@ -445,6 +459,8 @@ static const struct trial trials[] = {
 	{ "pipe", "write it to a pipe", to_pipe, .expect = -EOPNOTSUPP, STOCK },
 	{ "tmpfs", "write it to a file of no drive", to_tmpfs,
 	  .expect = -EOPNOTSUPP, STOCK },
+	{ "cold-file", "read into it from a file, through the page cache",
+	  cold_file, .expect = -EOPNOTSUPP, STOCK },
 	{ "queue", "read into it from a drive that takes no P2P memory",
 	  no_p2p_queue, .expect = -EREMOTEIO, STOCK },
 	{ "passthrough", "read into it by a command passed through",
