@@ -181,8 +181,7 @@ void dma_reg_free(struct dma_registration *reg)
 {
 	dma_reg_free_links(reg->of_client.next);
 	kvfree(reg->index);
-	/* Who finds it under RCU may still ask for it, in vain */
-	kvfree_rcu(reg, rcu);
+	kvfree(reg);
 }
 EXPORT_SYMBOL_IF_KUNIT(dma_reg_free);
 
@@ -486,12 +485,23 @@ static void dma_reg_idle(struct percpu_ref *users)
 	complete(&container_of(users, struct dma_registration, users)->idle);
 }
 
+static void dma_reg_free_rcu(struct rcu_head *rcu)
+{
+	struct dma_registration *reg =
+		container_of(rcu, struct dma_registration, rcu);
+
+	percpu_ref_exit(&reg->users);
+	kvfree(reg);
+}
+
+/* Who finds it under RCU may still ask for it, in vain: for its users, too. */
 static void dma_reg_release(struct dma_registration *reg)
 {
 	if (!refcount_dec_and_test(&reg->refs))
 		return;
-	percpu_ref_exit(&reg->users);
-	dma_reg_free(reg);
+	dma_reg_free_links(reg->of_client.next);
+	kvfree(reg->index);
+	call_rcu(&reg->rcu, dma_reg_free_rcu);
 }
 
 static int dma_reg_enlist(struct dma_registration *reg)
