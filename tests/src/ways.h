@@ -118,8 +118,10 @@ static inline long way_aio(const struct transfer *t, unsigned long how)
 	(void)how;
 	if (syscall(SYS_io_submit, target.aio, 1, &iocbs) != 1)
 		return -errno;
-	if (syscall(SYS_io_getevents, target.aio, 1, 1, &event, NULL) != 1)
-		err(1, "io_getevents");
+	/* a worker that io_uring has the kernel make interrupts, without a signal */
+	while (syscall(SYS_io_getevents, target.aio, 1, 1, &event, NULL) != 1)
+		if (errno != EINTR)
+			err(1, "io_getevents");
 	return event.res;
 }
 
