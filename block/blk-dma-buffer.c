@@ -343,7 +343,8 @@ int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
 	struct blk_dma_buffer_map *map;
 
 	if (!client || !client->ops->dma_bufs || IS_ENABLED(CONFIG_KMSAN) ||
-	    !blk_queue_pci_p2pdma(q) || blk_get_integrity(bdev->bd_disk))
+	    !blk_queue_pci_p2pdma(q) || bdev_is_zoned(bdev) ||
+	    blk_get_integrity(bdev->bd_disk))
 		return -EOPNOTSUPP;
 	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
 	if (!map)

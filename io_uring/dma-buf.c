@@ -116,13 +116,14 @@ static int io_dma_buf_check(struct io_kiocb *req, struct kiocb *kiocb,
 
 /*
  * A dma-buf may turn out to have moved after its I/O was issued, as late as in flushing
- * a plug: nobody looks for REQ_F_REISSUE then. @req is a read or a write of any kind.
+ * a plug, or in another task that runs the queue: nobody looks for REQ_F_REISSUE then. @req is a read or a write of any kind.
  */
 bool io_dma_buf_is_queued(struct io_kiocb *req)
 {
 	struct io_async_rw *io = req->async_data;
 
-	return io->iter.p2p_memory && req->imu->target && io->queued;
+	return io->iter.p2p_memory && req->imu->target &&
+	       READ_ONCE(io->issuer) != current;
 }
 
 /* Have @rw, of the file of @req, read or write @iter, of a dma-buf. */
@@ -134,7 +135,6 @@ ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 	struct io_async_rw *io = req->async_data;
 	ssize_t ret;
 
-	io->queued = false;
 	ret = io_dma_buf_check(req, kiocb, iter) ?:
 	      blk_dma_buffer_ready(map, nonblock || (req->flags & REQ_F_NOWAIT));
 	if (ret)
@@ -144,8 +144,8 @@ ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 	kiocb->ki_flags |= IOCB_DMA_BUFFER;
 	/* or the exporter would wait for somebody to poll */
 	kiocb->ki_flags &= ~IOCB_HIPRI;
+	WRITE_ONCE(io->issuer, current);
 	ret = rw(kiocb, iter);
-	if (ret == -EIOCBQUEUED && !(req->flags & REQ_F_REISSUE))
-		io->queued = true;
+	WRITE_ONCE(io->issuer, NULL);
 	return ret;
 }
