@@ -116,7 +116,8 @@ static int io_dma_buf_check(struct io_kiocb *req, struct kiocb *kiocb,
 
 /*
  * A dma-buf may turn out to have moved after its I/O was issued, as late as in flushing
- * a plug, or in another task that runs the queue: nobody looks for REQ_F_REISSUE then. @req is a read or a write of any kind.
+ * a plug, or in another task that runs the queue: nobody looks for REQ_F_REISSUE then.
+ * @req is a read or a write of any kind.
  */
 bool io_dma_buf_is_queued(struct io_kiocb *req)
 {

@@ -10,6 +10,7 @@
 #include <linux/dma-resv.h>
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/iommu-dma.h>
 #include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -242,7 +243,10 @@ static void p2pdma_heap_unpin(struct dma_buf_attachment *attach)
 {
 }
 
-/* One range of IOVAs for all pieces, if there is a translating IOMMU. */
+/*
+ * One range of IOVAs for all pieces, if there is a translating IOMMU. Pieces by
+ * themselves could be unmapped by way of a flush queue, after they have other owners.
+ */
 static int p2pdma_mapping_link(struct p2pdma_mapping *mapping,
 			       struct p2pdma_buffer *buf, struct device *dev,
 			       enum dma_data_direction dir)
@@ -251,10 +255,12 @@ static int p2pdma_mapping_link(struct p2pdma_mapping *mapping,
 	size_t offset = 0;
 	int ret = 0;
 
-	if (mapping->map != PCI_P2PDMA_MAP_THRU_HOST_BRIDGE ||
-	    dma_get_merge_boundary(dev) >= PAGE_SIZE ||
-	    !dma_iova_try_alloc(dev, &mapping->iova, piece->phys, buf->size))
+	if (mapping->map != PCI_P2PDMA_MAP_THRU_HOST_BRIDGE || !use_dma_iommu(dev))
 		return 0;
+	if (dma_get_merge_boundary(dev) >= PAGE_SIZE)
+		return -EREMOTEIO;
+	if (!dma_iova_try_alloc(dev, &mapping->iova, piece->phys, buf->size))
+		return -ENOMEM;
 
 	for (; piece < buf->pieces + buf->nr_pieces && !ret; piece++) {
 		ret = dma_iova_link_gfp(dev, &mapping->iova, piece->phys, offset,
