@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a stacked device learns whether its members reach P2P memory before it sends
+ * them anything.
+ */
+#include <linux/bio.h>
+#include <linux/blk-stacked-p2pdma.h>
+#include <linux/blkdev.h>
+#include <linux/export.h>
+
+static bool bdev_reaches_page(struct block_device *bdev, struct page *page)
+{
+	struct gendisk *disk = bdev->bd_disk;
+
+	if (!is_pci_p2pdma_page(page))
+		return true;
+	return disk->fops->reaches_p2pdma &&
+	       disk->fops->reaches_p2pdma(disk, page);
+}
+
+/**
+ * bdev_reaches_bio - whether a block device reaches the memory of a bio
+ * @bdev: the block device
+ * @bio: a bio of any block device, which has data
+ *
+ * For who has to send the bio to several devices, or to none.
+ *
+ * Context: any.
+ * Return: false if not, or if the driver of @bdev does not tell.
+ */
+bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio)
+{
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	if (!(bio->bi_opf & REQ_MIXED_CLASS))
+		return bdev_reaches_page(bdev, bio_page(bio));
+
+	bio_for_each_segment(bv, bio, iter)
+		if (!bdev_reaches_page(bdev, bv.bv_page))
+			return false;
+	return true;
+}
+EXPORT_SYMBOL_GPL(bdev_reaches_bio);
