@@ -3,15 +3,15 @@
  * P2P memory in bios of stacked devices, such as of MD, which pass bios on to their
  * members. A stacked device that never touches data by the CPU may set
  * BLK_FEAT_PCI_P2PDMA before blk_stack_limits() clears it for the first member that
- * does not take P2P memory.
+ * does not take P2P memory. Members may change after a bio was given its memory: the
+ * device asks blk_queue_refuses_bio() where they cannot any more.
  */
 #ifndef LINUX_BLK_STACKED_P2PDMA_H
 #define LINUX_BLK_STACKED_P2PDMA_H
 
 #include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/memremap.h>
-
-struct block_device;
 
 /**
  * bio_has_p2pdma - whether a bio has P2P memory
@@ -24,6 +24,21 @@ static inline bool bio_has_p2pdma(struct bio *bio)
 {
 	return (bio->bi_opf & REQ_MIXED_CLASS) ||
 	       is_pci_p2pdma_page(bio->bi_io_vec->bv_page);
+}
+
+/**
+ * blk_queue_refuses_bio - whether a bio has P2P memory that a queue does not take
+ * @q: the queue
+ * @bio: a bio for it, which is to fail with BLK_STS_TARGET then
+ *
+ * Context: any.
+ * Return: false if it takes the bio's memory, or if that is of the host.
+ */
+static inline bool blk_queue_refuses_bio(struct request_queue *q,
+					 struct bio *bio)
+{
+	return !blk_queue_pci_p2pdma(q) && bio_has_data(bio) &&
+	       bio_has_p2pdma(bio);
 }
 
 bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio);
