@@ -9,6 +9,7 @@
  * comes later ends with -ENODEV. The buffer stays in its ring until it is
  * unregistered.
  */
+#include <linux/blkdev.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/memremap.h>
@@ -205,7 +206,7 @@ void __io_p2p_rw_done(struct io_kiocb *req)
 /*
  * Have @rw, of the file of @req, read or write @iter, of a buffer with P2P
  * memory. Only drives are asked: a file system may wait for locks, and those for
- * anybody, while this counts as a user.
+ * anybody, while this counts as a user. So may a stacked device, for who resumes it.
  */
 ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		  struct iov_iter *iter,
@@ -213,7 +214,8 @@ ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 {
 	ssize_t ret;
 
-	if (!S_ISBLK(file_inode(req->file)->i_mode))
+	if (!IS_ENABLED(CONFIG_BLOCK) || !S_ISBLK(file_inode(req->file)->i_mode) ||
+	    !queue_is_mq(bdev_get_queue(I_BDEV(req->file->f_mapping->host))))
 		return -EOPNOTSUPP;
 	if (!(kiocb->ki_flags & IOCB_DIRECT))
 		return -EINVAL;
