@@ -463,13 +463,8 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 	if (!slots->large || size + pad > DMA_IOVA_SLOT_SIZE)
 		return false;
 
-	/*
-	 * Short transfers start in different granules, for the IOTLB's sets, and at
-	 * multiples of a power of two that holds them: many IOMMUs invalidate such
-	 * ranges alone, or all around what crosses one.
-	 */
-	colour = ((u64)index << fls_long(size + pad - 1)) &
-		 (DMA_IOVA_SLOT_SIZE - 1);
+	/* Short transfers start in different granules, for the IOTLB's sets */
+	colour = offset & (DMA_IOVA_SLOT_SIZE - 1);
 	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
 		colour = 0;
 	return dma_iova_try_place(state, slots,
