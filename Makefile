@@ -11,7 +11,7 @@ export V
 
 .PHONY: run
 run: stock patched initramfs count ## boot each kernel with an NVMe CMB, run the fio jobs, print one table (default)
-	scripts/run
+	scripts/compare/kernels
 
 .PHONY: deps
 deps: ## install the Debian packages that are missing
@@ -19,43 +19,43 @@ deps: ## install the Debian packages that are missing
 
 .PHONY: source
 source: deps ## unpack the kernel source into build/source
-	scripts/source
+	scripts/kernel/source
 
 .PHONY: tree
 tree: source ## lay the series in build/tree, one commit per step
-	scripts/tree
+	scripts/series/tree
 
 .PHONY: series
 series: source ## write the series as self-contained patches into build/series
-	scripts/mail-series
+	scripts/series/mail
 
 .PHONY: kernels
 kernels: stock patched ## build the stock and the patched kernel
 
 .PHONY: stock
 stock: source
-	scripts/kernel stock
+	scripts/kernel/build stock
 
 .PHONY: patched
 patched: tree
-	scripts/kernel patched
+	scripts/kernel/build patched
 
 .PHONY: mainline
-mainline: deps ## fetch and build Debian's newest kernel as a third arm
-	scripts/kernel mainline || [ $$? = 77 ]
+mainline: deps ## fetch and build Debian's newest kernel as a third kernel
+	scripts/kernel/build mainline || [ $$? = 77 ]
 
 .PHONY: qemu
 qemu: deps ## fetch Debian's newest QEMU into the build folder, which guests run in from then on
-	scripts/qemu || [ $$? = 77 ]
+	scripts/guest/qemu || [ $$? = 77 ]
 
 .PHONY: modules
 modules: stock patched
-	scripts/modules
-	scripts/selftests
+	scripts/kernel/modules
+	scripts/kernel/selftests
 
 .PHONY: initramfs
 initramfs: deps
-	scripts/initramfs
+	scripts/guest/initramfs
 
 .PHONY: count
 count: deps
@@ -63,16 +63,16 @@ count: deps
 
 .PHONY: test
 test: stock patched modules initramfs count ## run the tests
-	scripts/test
+	scripts/test/suite
 
 .PHONY: debug
 debug: tree
-	scripts/kernel debug
+	scripts/kernel/build debug
 
 .PHONY: test-full
 test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; goes on where it was interrupted
-	scripts/test -f
-	scripts/test-table
+	scripts/test/suite -f
+	scripts/test/tried
 
 .PHONY: bench
 bench: $(if $(DEV),,stock patched initramfs count) ## work per I/O over a matrix; FULL=1: all of it; DEV=... P2P=...: on this machine
@@ -84,23 +84,23 @@ report: deps ## make the summary and plots of the last bench anew from its JSON
 
 .PHONY: check
 check: stock patched ## static checks of scripts, patches and C files
-	scripts/check
+	scripts/test/check
 
 .PHONY: coccicheck
 coccicheck: tree ## the kernel's semantic patches over the files that the series touches
-	scripts/coccicheck
+	scripts/kernel/coccicheck
 
 .PHONY: arm64
 arm64: tree ## compile what the series touches for arm64, with the drivers of Arm's IOMMUs
-	scripts/compile-arm64
+	scripts/kernel/compile-arm64
 
 .PHONY: test-mutants
 test-mutants: source initramfs ## break the patched kernel in each way of tests/mutants, see the tests find it
-	scripts/test-mutants
+	scripts/test/kill-mutants
 
 .PHONY: test-clean
 test-clean: ## run the commands of README.md in a minimal Debian 12 and 13; as root, for hours
-	scripts/test-clean
+	scripts/test/clean-machines
 
 .PHONY: packages
 packages: tree ## Debian packages of the patched kernel and of its tools; FLAVOUR=amd64: another of Debian's configurations
@@ -119,11 +119,11 @@ test-packages: tree ## install the packages in a Debian 13 and a 12 guest, do P2
 
 .PHONY: versions
 versions: source initramfs ## apply, build and boot the series on every 6.12.y source of the archive
-	scripts/versions
+	scripts/kernel/versions
 
 .PHONY: bisect
 bisect: source initramfs ## build and boot every step of the series by itself
-	scripts/bisect
+	scripts/series/bisect
 
 .PHONY: clean
 clean: ## remove what make made, except the kernel sources and QEMU

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Bootstrap intervals of the ratio of two kernels, and of one kernel to itself.
 #
-# Reads lines of group, arm and figure, in the order measured, separated by tabs. Prints for each group the second
-# arm's mean over the first's with its 95 percent interval, then the same of the first arm's even runs over its odd
+# Reads lines of group, kernel and figure, in the order measured, separated by tabs. Prints for each group the second
+# kernel's mean over the first's with its 95 percent interval, then the same of the first kernel's even runs over its odd
 # ones: the A/A null. A generator of its own makes the intervals repeat with every awk.
 
 BEGIN {
@@ -18,9 +18,9 @@ BEGIN {
 	}
 	if (!arms++)
 		first = $2
-	arm = $2 == first ? 1 : 2
-	value[$1, arm, ++runs[$1, arm]] = $3
-	if (arm == 1) {
+	kernel = $2 == first ? 1 : 2
+	value[$1, kernel, ++runs[$1, kernel]] = $3
+	if (kernel == 1) {
 		half = runs[$1, 1] % 2 ? 3 : 4
 		value[$1, half, ++runs[$1, half]] = $3
 	}
@@ -36,10 +36,10 @@ function random(below) {
 	return state % below
 }
 
-function mean(name, arm, resample,   i, sum) {
-	for (i = 1; i <= runs[name, arm]; i++)
-		sum += value[name, arm, resample ? 1 + random(runs[name, arm]) : i]
-	return sum / runs[name, arm]
+function mean(name, kernel, resample,   i, sum) {
+	for (i = 1; i <= runs[name, kernel]; i++)
+		sum += value[name, kernel, resample ? 1 + random(runs[name, kernel]) : i]
+	return sum / runs[name, kernel]
 }
 
 function interval(name, below, above,   i, j, ratio, sorted) {

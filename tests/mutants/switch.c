@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Which mutant a kernel that holds many of them is to be, by the boot parameter
- * "mutant=NAME"; none by default. scripts/mutants --lay-all puts this in lib/.
+ * "mutant=NAME"; none by default. scripts/test/mutants --lay-all puts this in lib/.
  */
 #include <linux/export.h>
 #include <linux/init.h>
