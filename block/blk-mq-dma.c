@@ -4,8 +4,9 @@
  *
  * What holds for a device is asked once for each queue (struct blk_dma_client).
  * What holds for a whole request is asked once, when its mapping starts: how the
- * device reaches the memory, and which of three modes of mapping that allows
- * (enum blk_dma_mode). After that, addresses only move.
+ * device reaches the memory, and so how it is mapped: linear, in one range of IOVAs, or
+ * segment by segment (enum blk_dma_mode; what stays mapped is blk-dma-buffer.c's).
+ * After that, addresses only move.
  *
  * Read blk_dma_start() first.
  */

@@ -53,6 +53,8 @@ struct blk_map_iter {
  * @BLK_DMA_IOVA: one range of IOVAs
  * @BLK_DMA_SEGMENTS: each range by itself
  * @BLK_DMA_DMA_BUF: by its exporter, who waits until this I/O is unmapped
+ *
+ * The order counts: up to BLK_DMA_LINEAR there is nothing to unmap.
  */
 enum blk_dma_mode {
 	BLK_DMA_REGISTERED,

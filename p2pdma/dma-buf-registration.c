@@ -95,35 +95,48 @@ static const struct dma_buf_attach_ops dma_buf_reg_attach_ops = {
 	.move_notify = dma_buf_reg_move,
 };
 
+static bool dma_buf_reg_is_ram(phys_addr_t phys, u64 len)
+{
+	return region_intersects(phys, len, IORESOURCE_SYSTEM_RAM,
+				 IORES_DESC_NONE) == REGION_INTERSECTS;
+}
+
 /*
- * Whether an exporter can have meant @addr for the device. Behind an IOMMU that
- * translates, what is not mapped there can only be a bus address that a switch
- * routes; exporters that give out addresses of the CPU meet this. Without one, a
- * BAR that the device must not be led to is told, nothing else.
+ * Class of a range that an exporter gave out, or PCI_P2PDMA_MAP_NOT_SUPPORTED if it
+ * cannot have meant @addr for the device. Behind an IOMMU that translates, what is not
+ * mapped there can only be a bus address that a switch routes; exporters that give out
+ * addresses of the CPU meet this. What is mapped there is classed by both of its ends.
+ * Without an IOMMU, a BAR that the device must not be led to is told, nothing else.
  */
-static bool dma_buf_reg_reaches(const struct dma_reg_way *way, dma_addr_t addr,
-				u64 len)
+static enum pci_p2pdma_map_type
+dma_buf_reg_class(const struct dma_reg_way *way, dma_addr_t addr, u64 len)
 {
 	struct iommu_domain *domain;
 	enum pci_p2pdma_map_type map;
+	phys_addr_t first, last;
+	bool ram;
 
 	if (way->bus_last && addr + len - 1 > way->bus_last)
-		return false;
-	if (!way->granule &&
-	    region_intersects(addr - way->host.offset, len,
-			      IORESOURCE_SYSTEM_RAM,
-			      IORES_DESC_NONE) == REGION_INTERSECTS)
-		return true;
-	if (way->granule) {
-		domain = iommu_get_domain_for_dev(way->dev);
-		if (iommu_iova_to_phys(domain, addr) &&
-		    iommu_iova_to_phys(domain, addr + len - 1))
-			return true;
+		return PCI_P2PDMA_MAP_NOT_SUPPORTED;
+	if (!way->granule) {
+		if (dma_buf_reg_is_ram(addr - way->host.offset, len))
+			return PCI_P2PDMA_MAP_NONE;
+		return pci_p2pdma_bar_map_type(way->dev, addr, len);
+	}
+
+	domain = iommu_get_domain_for_dev(way->dev);
+	first = iommu_iova_to_phys(domain, addr);
+	last = iommu_iova_to_phys(domain, addr + len - 1);
+	if (first && last) {
+		ram = dma_buf_reg_is_ram(first, 1);
+		if (ram != dma_buf_reg_is_ram(last, 1))
+			return PCI_P2PDMA_MAP_UNKNOWN;
+		return ram ? PCI_P2PDMA_MAP_NONE :
+			     PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
 	}
 	map = pci_p2pdma_bar_map_type(way->dev, addr, len);
-	if (way->granule)
-		return map == PCI_P2PDMA_MAP_BUS_ADDR;
-	return map != PCI_P2PDMA_MAP_NOT_SUPPORTED;
+	return map == PCI_P2PDMA_MAP_BUS_ADDR ? map :
+						PCI_P2PDMA_MAP_NOT_SUPPORTED;
 }
 
 /*
@@ -158,10 +171,12 @@ static unsigned int dma_buf_reg_lay_out(struct sg_table *sgt, u64 size,
 	return offset < size ? 0 : nr;
 }
 
+/* Whether the device reaches all of it; sets the class of all. */
 static int dma_buf_reg_check(struct dma_buf_registration *buf,
 			     struct dma_registration *reg)
 {
 	struct dma_registration_range *range = reg->ranges;
+	enum pci_p2pdma_map_type map;
 	struct dma_reg_way way;
 	unsigned int i;
 	int ret;
@@ -173,9 +188,14 @@ static int dma_buf_reg_check(struct dma_buf_registration *buf,
 	if (PFN_PHYS(max_pfn) - 1 > way.host.last)
 		return -EOPNOTSUPP;
 	for (i = 0; i < reg->nr_ranges; i++, range++) {
-		if (!dma_buf_reg_reaches(&way, range->addr,
-					 range[1].offset - range->offset))
+		map = dma_buf_reg_class(&way, range->addr,
+					range[1].offset - range->offset);
+		if (map == PCI_P2PDMA_MAP_NOT_SUPPORTED)
 			return -EREMOTEIO;
+		if (!i)
+			reg->map = map;
+		else if (reg->map != map)
+			reg->map = PCI_P2PDMA_MAP_UNKNOWN;
 		cond_resched();
 	}
 	return 0;

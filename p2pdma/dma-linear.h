@@ -16,7 +16,9 @@ DECLARE_TRACEPOINT(dma_map_page);
 /**
  * dma_mappings_watched - whether somebody wants to see every mapping
  *
- * Debugging and sanitizing do, and so does whoever traces them.
+ * Debugging and sanitizing do, and so does whoever traces them. Nobody is told of
+ * memory of devices that is mapped without an IOMMU (DMA_ATTR_MMIO), for which this
+ * need not be asked.
  *
  * Context: any.
  * Return: true if nothing may be mapped without a call of the DMA API.

@@ -143,6 +143,8 @@ struct dma_registration_index {
  * struct dma_registration - memory that is mapped for a device
  * @size: bytes
  * @nr_ranges: how many there are in @ranges
+ * @map: of a dma-buf: class of its memory, enum pci_p2pdma_map_type;
+ *	PCI_P2PDMA_MAP_UNKNOWN for memory of several classes, or where it cannot be told
  * @owner: as given to dma_register_phys()
  * @ranges: the whole memory, in order, and an entry at its end that holds @size
  *
@@ -157,6 +159,7 @@ struct dma_registration {
 	/* public: */
 	u64 size;
 	unsigned int nr_ranges;
+	u8 map;
 	/* private: */
 	unsigned int shift; /* of the granules of @index */
 	u64 pad; /* where offset 0 is in the first of them */
