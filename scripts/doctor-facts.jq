@@ -7,7 +7,7 @@ def pairs:
 	| add;
 
 reduce (inputs | select(. != "") / "\u001f") as $line
-	({kernel: null, processor: null, iommu: null, limits: null, controllers: [], providers: [], drives: [], pairs: [],
+	({kernel: null, processor: null, iommu: null, limits: null, controllers: [], providers: [], exporters: [], drives: [], pairs: [],
 		verified: [], obstacles: [], notes: []};
 	($line[1:] | pairs) as $fact
 	| if .[$line[0]] | type == "array" then .[$line[0]] += [$fact] else .[$line[0]] = $fact end)

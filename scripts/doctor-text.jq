@@ -29,6 +29,7 @@ def told($kind):
 	+ (if .cmbsz == 0 then "no CMB" else "CMB \(.cmb_size | mib) in BAR \(.bar)" end)
 	+ if .untrusted then ", untrusted" else "" end),
 (.providers[] | "\("provider" | column)\(.pci) (\(.driver) \(.name)): P2P memory \(.size | mib), available \(.available | mib), \(if .published then "" else "not " end)published"),
+(.exporters[] | "\("exporter" | column)\(.pci) (\(.driver)): dma-bufs, largest BAR \(.bar | mib)"),
 (.drives[] | "\("drive" | column)\(.name): "
 	+ (if .multipath then "multipath head of " else "" end) + (.paths | map("\(.controller) \(.address)") | join(", "))
 	+ (.above | map("; below \(.name) (\(.kind))") | join(""))),
