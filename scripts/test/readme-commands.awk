@@ -8,7 +8,7 @@
 	where = where ? "" : $0 == "```sh" ? "here" : $1 == "```sh" ? $2 : "unmarked"
 	next
 }
-where == "unmarked" && !/^(make|git|fio|eval|for|sudo|apt|scripts\/[a-z]*) / { next }
+where == "unmarked" && !/^(make|git|fio|eval|for|sudo|apt|scripts\/[a-z\/-]*) / { next }
 where && !/^ *(#|$)/ {
 	joined = joined $0
 	if (sub(/\\$/, "", joined))
