@@ -19,6 +19,7 @@
 #include "options.h"
 
 #define PAGE 4096UL
+#define LINE 64UL
 #define ARENA_PAGES 1024UL
 #define DISK_PAGES 1024UL /* what is read, and behind it what is written */
 #define MAX_READ_PAGES 128UL
@@ -71,11 +72,17 @@ static void *map_over(void *number)
 				err(1, "mmap");
 			break;
 		default:
-			/* there may be no more memory */
 			if (mmap(at, nr * PAGE, PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_FIXED, p2p_fd,
-				 0) != MAP_FAILED)
+				 0) != MAP_FAILED) {
 				mappings++;
+				break;
+			}
+			/* No more memory. What was there is gone: nobody else may be given the addresses. */
+			if (mmap(at, nr * PAGE, PROT_NONE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+				 0) != at)
+				err(1, "mmap");
 		}
 	}
 	return NULL;
@@ -108,20 +115,45 @@ static void *submit(void *number)
 	return NULL;
 }
 
-static uint64_t *word_of(unsigned char *map, unsigned long page)
+/* A word in each of the lines of a page, all the same. */
+static volatile uint64_t *word_of(unsigned char *map, unsigned long page,
+				  unsigned int line)
 {
-	return (uint64_t *)(map + page * PAGE + page % 8 * 512);
+	return (uint64_t *)(map + page * PAGE + line * LINE);
 }
 
-static void expect_word(unsigned char *map, unsigned long page, uint64_t word)
+static void write_page(unsigned char *map, unsigned long page, uint64_t word)
 {
-	uint64_t has = *(volatile uint64_t *)word_of(map, page);
+	for (unsigned int line = 0; line < PAGE / LINE; line++)
+		*word_of(map, page, line) = word;
+}
 
-	if (has == word)
+/* How much of a page is wrong tells a store from a block and from a page, and what it is where that came from. */
+static void expect_page(unsigned char *map, unsigned long page, uint64_t word)
+{
+	unsigned int wrong = 0, first = 0;
+	uint64_t has = word;
+
+	for (unsigned int line = 0; line < PAGE / LINE; line++) {
+		uint64_t now = *word_of(map, page, line);
+
+		if (now == word)
+			continue;
+		if (!wrong++) {
+			first = line;
+			has = now;
+		}
+	}
+	if (!wrong)
 		return;
 	bad++;
-	printf("page %lu: wrote %#" PRIx64 ", has %#" PRIx64 "\n", page, word,
-	       has);
+	printf("page %lu at %p: %u words of %lu wrong, the first at %lu: wrote %#" PRIx64
+	       ", has %#" PRIx64 ", then %#" PRIx64 "\n",
+	       page, (void *)map, wrong, PAGE / LINE, first * LINE, word, has,
+	       *word_of(map, page, first));
+	for (unsigned long i = 0; i < DISK_PAGES; i++)
+		if (*word_of(disk, i, first) == has)
+			printf("  it is of page %lu of the drive\n", i);
 }
 
 static void expect_disk(unsigned char *map, unsigned long nr,
@@ -151,11 +183,16 @@ static void *own_memory(void *number)
 
 		if (map == MAP_FAILED) /* the arena has it all */
 			continue;
+		if (map < arena + ARENA_PAGES * PAGE && map + size > arena)
+			errx(1, "the owners' memory is in the arena");
+		/* so that a drive may know the memory when the words are in it */
+		if (pread(device_fd, map, PAGE * (nr < 8 ? nr : 8), 0) < 0)
+			err(1, "reading into memory of its own");
 		for (unsigned long i = 0; i < nr; i++)
-			*word_of(map, i) = word + i;
+			write_page(map, i, word + i);
 		usleep(random_next(&state) % 3000);
 		for (unsigned long i = 0; i < nr; i++)
-			expect_word(map, i, word + i);
+			expect_page(map, i, word + i);
 
 		if (nr > MAX_READ_PAGES)
 			nr = MAX_READ_PAGES;
