@@ -201,7 +201,7 @@ blk_dma_buffer_make(struct blk_dma_buffer *buf,
 }
 
 /**
- * blk_dma_buffer_map - map a buffer for a client, unless it is already
+ * blk_dma_buffer_map - map a buffer for a client, unless it is mapped already
  * @buf: the buffer
  * @client: of a block device that the caller has open
  *
@@ -492,8 +492,8 @@ EXPORT_SYMBOL_GPL(blk_dma_put_data);
  * blk_dma_map_data() had mapped it as one range. Otherwise it has to find the rest
  * in @req->bio->bi_dma_buffer, or to call blk_dma_map_data().
  *
- * The vectors of the bio say where in the buffer the data is, so that it may have
- * been split, or merged with others, which makes it none of this function's.
+ * The vectors of the bio say where in the buffer the data is, so the bio may have
+ * been split. For a request of several bios this returns false.
  *
  * Where it returns true and the caller does not go on, call blk_dma_unmap().
  *

@@ -41,7 +41,7 @@ struct blk_dma_buffer_ops {
  * @registrations: of the device
  * @dma_bufs: that are registered for it
  * @ops: of its driver
- * @id: of all clients since the system was started, only this one has it
+ * @id: unique among all clients since boot
  *
  * Owned by the driver, from blk_dma_buffer_client_init() until no block device of it
  * is open. blk_mq_ops.dma_buffer_client tells of it.

@@ -47,7 +47,7 @@ struct blk_map_iter {
 
 /**
  * enum blk_dma_mode - how memory is mapped, and so what unmapping takes
- * @BLK_DMA_REGISTERED: for good, as a registered buffer; nothing to unmap
+ * @BLK_DMA_REGISTERED: for as long as its buffer is registered; nothing to unmap
  * @BLK_DMA_LINEAR: a constant added to physical addresses; nothing to unmap. The
  *	memory is reached directly, by bus address, or in a window
  * @BLK_DMA_IOVA: one range of IOVAs

@@ -78,7 +78,7 @@ static inline size_t bio_take_class(struct bio *bio, size_t len, size_t size)
 	return min(block, size);
 }
 
-/* Bytes of @size, from @done bytes into *@bv on, that are of one class. */
+/* Bytes from @done into *@bv on that are of one class; may be more than @size. */
 static inline size_t bvecs_one_class(const struct bio_vec *bv, size_t done,
 				     size_t size)
 {

@@ -21,7 +21,7 @@
 #include "dma-buf.h"
 #include "rw.h"
 
-/* Of the vectors, which have no pages: as much as fits a bio, or nearly so */
+/* log2 of the bytes in each vector but the last; the vectors have no pages */
 #define IO_DMA_BUF_SHIFT ilog2(SZ_1G)
 
 static struct io_mapped_ubuf *io_dma_buf_alloc(struct dma_buf *dmabuf)

@@ -2,8 +2,8 @@
 /*
  * Registered buffers that stay mapped for the block devices they are used with.
  *
- * The first direct read or write maps the buffer, which may take a while, and so
- * does it in a worker. Those after it bring the map along.
+ * The first direct read or write maps the buffer, in a worker, as that may take a
+ * while. Those after it bring the map along.
  */
 #include <linux/blk-dma-buffer.h>
 #include <linux/blkdev.h>

@@ -205,8 +205,8 @@ void __io_p2p_rw_done(struct io_kiocb *req)
 
 /*
  * Have @rw, of the file of @req, read or write @iter, of a buffer with P2P
- * memory. Only drives are asked: a file system may wait for locks, and those for
- * anybody, while this counts as a user. So may a stacked device, for who resumes it.
+ * memory. Only drives are asked: while this counts as a user, a file system may
+ * wait for locks, and a suspended stacked device for whoever resumes it.
  */
 ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		  struct iov_iter *iter,

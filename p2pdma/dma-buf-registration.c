@@ -276,7 +276,7 @@ unmap:
 }
 
 /**
- * dma_buf_registration_map - map a registered dma-buf, unless it is
+ * dma_buf_registration_map - map a registered dma-buf, unless it is mapped already
  * @buf: the dma-buf
  *
  * Waits for the exporter if it is moving the memory.
@@ -285,11 +285,12 @@ unmap:
  * Return: 0, after which it may be moved again; or a negative errno:
  *
  * * -ENODEV: the client's driver goes away
- * * -EREMOTEIO: some address is none that the device can be meant to reach
+ * * -EREMOTEIO: some address cannot be meant for the device
  * * -EINVAL: the exporter gave out less memory than the dma-buf has, or what the
  *   owner cannot use
  * * -EOPNOTSUPP, -EPERM: as for dma_register_phys()
- * * -EAGAIN: the exporter takes long
+ * * -ENOMEM: no memory for the ranges
+ * * -EAGAIN: the exporter was not done with moving it within 10 seconds
  * * others: the exporter's
  */
 int dma_buf_registration_map(struct dma_buf_registration *buf)

@@ -323,7 +323,7 @@ void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 EXPORT_SYMBOL_GPL(dma_iova_batch_unlink);
 
 /**
- * dma_iova_batch_sync_unlinked - cut the device off from what was unlinked
+ * dma_iova_batch_sync_unlinked - invalidate the IOTLB for all unlinked ranges
  * @batch: the batch, for unmapping; empty afterwards
  *
  * Page tables that unmapping has emptied are freed after that. In a domain with

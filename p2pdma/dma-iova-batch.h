@@ -8,16 +8,16 @@
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 
-/* Blocks of IOVAs that one sync covers; with another one, a batch syncs early. */
+/* Ranges that one sync covers, each within a block; for one more, sync early. */
 #define DMA_IOVA_BATCH_RANGES 16
-/* Runs of IOVAs that wait to be unmapped as one; another one has them unmapped. */
+/* Runs of adjacent IOVAs, each unmapped as one; for one more, unmap all. */
 #define DMA_IOVA_BATCH_RUNS 8
 
 /**
  * struct dma_iova_batch - transfers that wait for one IOTLB sync
  *
- * On the stack of whoever maps or unmaps several transfers, and for one of the
- * two. Not shared between CPUs. All fields are private.
+ * On the stack of whoever maps or unmaps several transfers; for mapping or for
+ * unmapping, not for both. Not shared between CPUs. All fields are private.
  *
  * The batch owns the runs until they are unmapped: nobody else maps there.
  */

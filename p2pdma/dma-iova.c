@@ -232,8 +232,9 @@ static bool dma_iova_alloc_slots_iova(struct device *dev,
  * half of it, further slots are for one granule only. Other slots are between
  * 4 GiB and 512 GiB, which three levels of page tables map.
  *
+ * On return @slots->nr is 0 if there are none to be had, which is no error.
+ *
  * Context: may sleep.
- * @slots->nr is 0 if there are none to be had, which is no error.
  */
 void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 			  unsigned int nr)
@@ -426,10 +427,10 @@ static noinline bool dma_iova_try_turn(struct dma_iova_state *state,
  * @phys: as for dma_iova_try_alloc()
  * @size: as for dma_iova_try_alloc()
  *
- * The IOVAs go back to the slot when they are freed or destroyed, which syncs
- * the IOTLB before it returns, unless there is a flush queue; or by
- * dma_iova_batch_unlink(): then no transfer may use the slot until the batch is
- * synced.
+ * The IOVAs go back to the slot with dma_iova_free(), or with dma_iova_destroy(),
+ * which syncs the IOTLB first, unless there is a flush queue. They also go back
+ * with dma_iova_batch_unlink(): then no transfer may use the slot until the batch
+ * is synced.
  *
  * Context: any.
  * Return: true if @state holds a range, as after dma_iova_try_alloc(). False, and
@@ -819,9 +820,9 @@ static __always_inline int dma_iova_store(struct dma_iova_slots *slots,
  * The device may use the memory only after dma_iova_sync().
  *
  * Context: any.
- * Return: 0, or a negative errno and this piece not mapped; -EINVAL for what is
- * not so or not within the range. What was linked before stays: end with
- * dma_iova_destroy().
+ * Return: 0, or a negative errno, and this piece is not mapped: -EINVAL if it
+ * breaks these rules or is not within the range. What was linked before stays
+ * linked: end with dma_iova_destroy().
  */
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 		  phys_addr_t phys, size_t offset, size_t size,
@@ -939,6 +940,8 @@ EXPORT_SYMBOL_GPL(dma_iova_unlink);
  *	may be 0. Ignored after dma_iova_batch_unlink()
  * @dir: direction, as at dma_iova_link()
  * @attrs: attributes, as at dma_iova_link()
+ *
+ * The IOTLB is in sync when this returns, unless the domain has a flush queue.
  *
  * Context: any.
  */

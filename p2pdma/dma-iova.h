@@ -121,8 +121,8 @@ static inline bool dma_iova_is_unlinked(struct dma_iova_state *state)
  * dma_use_iova - whether an IOVA range is allocated
  * @state: IOVA state
  *
- * Return: true if the last dma_iova_try_alloc() on @state succeeded and the
- * range is not freed yet; false if the caller maps by other means.
+ * Return: true if dma_iova_try_alloc() or dma_iova_try_slot() gave @state a range
+ * that is not freed yet; false if the caller maps by other means.
  */
 static inline bool dma_use_iova(struct dma_iova_state *state)
 {

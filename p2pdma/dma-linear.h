@@ -16,9 +16,9 @@ DECLARE_TRACEPOINT(dma_map_page);
 /**
  * dma_mappings_watched - whether somebody wants to see every mapping
  *
- * Debugging and sanitizing do, and so does whoever traces them. Nobody is told of
- * memory of devices that is mapped without an IOMMU (DMA_ATTR_MMIO), for which this
- * need not be asked.
+ * CONFIG_DMA_API_DEBUG, CONFIG_KMSAN and the tracepoint dma_map_page do. None is
+ * told of device memory mapped without an IOMMU (DMA_ATTR_MMIO): for that,
+ * callers need not ask.
  *
  * Context: any.
  * Return: true if nothing may be mapped without a call of the DMA API.

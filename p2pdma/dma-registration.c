@@ -494,7 +494,7 @@ static void dma_reg_free_rcu(struct rcu_head *rcu)
 	kvfree(reg);
 }
 
-/* Who finds it under RCU may still ask for it, in vain: for its users, too. */
+/* RCU readers may still call dma_registration_tryget(), which needs @users. */
 static void dma_reg_release(struct dma_registration *reg)
 {
 	if (!refcount_dec_and_test(&reg->refs))
@@ -760,10 +760,10 @@ EXPORT_SYMBOL_GPL(dma_register_phys);
 
 /**
  * dma_unregister_start - turn new users of a registration away
- * @reg: the registration, which dma_unregister() has to follow for soon
+ * @reg: the registration; call dma_unregister() for it soon after
  *
- * For who unregisters many: waiting for the users of one takes an RCU grace period
- * even if there are none, which this lets pass for all of them together. The owner
+ * For an owner of many: waiting for the users of one takes an RCU grace period,
+ * even if there are none; this way one period is enough for all. The owner
  * is not told of any revocation that begins later.
  *
  * Context: may sleep.

@@ -47,9 +47,10 @@ enum dma_registration_reason {
  * @unmapped: optional. The memory is unmapped, whoever asked for that. The client's
  *	driver is still there: give back what it has made for the registration
  *
- * Each is called at most once, in the order @revoking, @unmapped, @revoked, by who
- * comes first to finish: somebody who revokes, or the owner in dma_unregister(). After
- * dma_unregister_start() or dma_unregister() that came first, @unmapped alone is.
+ * Each is called at most once, in the order @revoking, @unmapped, @revoked, by
+ * whoever is first to finish: somebody who revokes, or the owner in
+ * dma_unregister(). If the owner unregisters before anybody has begun to revoke,
+ * only @unmapped is called.
  * They may sleep, must end within a bounded time, and must not revoke or unregister
  * any registration. All may be called before dma_register_phys() has returned, and
  * none is called or still running when dma_unregister() has returned.
@@ -209,7 +210,8 @@ unsigned int __dma_registration_find(const struct dma_registration *reg,
  *	it by a pointer that is cleared before dma_unregister(), in an RCU read-side
  *	critical section
  *
- * Writes to nothing that CPUs share while the registration is live.
+ * While the registration is live, this writes to nothing that CPUs share; except
+ * for a dma-buf, whose users are counted by one atomic.
  *
  * Context: any.
  * Return: true if the memory stays mapped until dma_registration_put(), which the
@@ -253,9 +255,9 @@ dma_registration_reason(const struct dma_registration *reg)
  * @offset: bytes from its beginning, less than @reg->size
  * @left: set to the bytes from there on that are contiguous for the device
  *
- * Takes no lock. How long it takes does not depend on the number of ranges. Only
- * where few ranges meet at offsets that are not a multiple of 512 bytes apart, it is
- * a binary search.
+ * Takes no lock, and constant time. It is a binary search only if there is no
+ * index: for want of memory, or because few ranges meet at offsets that are not a
+ * multiple of 512 bytes apart.
  *
  * Context: any.
  * Return: the DMA address.

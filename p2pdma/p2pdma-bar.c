@@ -35,11 +35,11 @@ static int p2pdma_bar_largest(struct pci_dev *pdev)
 			largest = nr;
 	}
 	if (largest < 0)
-		pci_err(pdev, "no prefetchable memory BAR; is there another, say which by the parameter bar\n");
+		pci_err(pdev, "no prefetchable memory BAR; name another one by the parameter bar\n");
 	return largest;
 }
 
-/* Who writes to the MSI-X table has the device write anywhere. */
+/* Whoever can write to the MSI-X table can make the device write anywhere. */
 static bool p2pdma_bar_has_msix(struct pci_dev *pdev, int nr)
 {
 	u32 table, pba;

@@ -783,8 +783,9 @@ static void p2pdma_heap_revoke_all(struct p2pdma_heap *heap)
  * p2pdma_heap_remove - take all memory back that dma-bufs have of a provider
  * @provider: need not have a heap
  *
- * No dma-buf of it has any memory when this returns, nor will have. Waits for
- * the fences of its dma-bufs and for mappings, for a limited time.
+ * When this returns, no dma-buf of it has or will get any memory. Sleeps: waits
+ * P2PDMA_FENCE_TIMEOUT for the fences of its dma-bufs, or as much for each if
+ * memory is short, and then P2PDMA_UNMAP_TIMEOUT for mappings.
  */
 void p2pdma_heap_remove(struct pci_dev *provider)
 {

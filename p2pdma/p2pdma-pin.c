@@ -50,7 +50,7 @@ int p2pdma_pin_watch(struct p2pdma_pin *pin, const struct p2pdma_pin_ops *ops,
  * When it returns, @pin's ops are not called any more and have returned. Unless
  * its provider took the memory back, the caller has to unpin it after this.
  *
- * Context: may sleep, for as long as its provider's @release takes. The caller
+ * Context: may sleep, for as long as the owner's own @release takes. The caller
  * must not hold what that needs.
  */
 void p2pdma_pin_unwatch(struct p2pdma_pin *pin)
