@@ -74,6 +74,13 @@ test-full: stock patched debug modules initramfs count ## run all tests in full,
 	scripts/test/suite -f
 	scripts/test/tried
 
+.PHONY: test-arm64
+test-arm64: tree ## run the tests of Arm's IOMMUs, with pages of 4 and of 64 KiB
+	scripts/deps --arm64
+	for kernel in patched-arm64 patched-arm64-64k stock-arm64; do \
+		scripts/kernel/build $$kernel && scripts/kernel/modules $$kernel && \
+			scripts/test/suite -k $$kernel || exit; done
+
 .PHONY: bench
 bench: $(if $(DEV),,stock patched initramfs count) ## work per I/O over a matrix; FULL=1: all of it; DEV=... P2P=...: on this machine
 	scripts/bench/$(if $(DEV),here,run) $(if $(FULL),-f) $(DEV) $(P2P)

@@ -273,6 +273,14 @@ static struct bvec_iter *lay_integrity(struct kunit *test, struct bio *bio)
 	return &bip->bip_iter;
 }
 
+/* The first GiB of the tables is one that has memory, which may start later. */
+static phys_addr_t real_addr(phys_addr_t paddr)
+{
+	if (paddr >= SZ_1G)
+		return paddr;
+	return paddr + round_down(page_to_phys(ZERO_PAGE(0)), SZ_1G);
+}
+
 /*
  * Of the first page the class is read, so it has a struct page: beyond the end
  * of memory, that of one a long way before.
@@ -280,13 +288,12 @@ static struct bvec_iter *lay_integrity(struct kunit *test, struct bio *bio)
 static void lay_vec(struct bio_vec *bv, const struct phys_vec *vec)
 {
 	phys_addr_t zero_page = page_to_phys(ZERO_PAGE(0));
+	phys_addr_t paddr = real_addr(vec->paddr);
 
-	bvec_set_page(bv, pfn_to_page(PHYS_PFN(vec->paddr)), vec->len,
-		      offset_in_page(vec->paddr));
-	if (!pfn_valid(PHYS_PFN(vec->paddr)) &&
-	    vec->paddr - zero_page <= U32_MAX)
-		bvec_set_page(bv, ZERO_PAGE(0), vec->len,
-			      vec->paddr - zero_page);
+	bvec_set_page(bv, pfn_to_page(PHYS_PFN(paddr)), vec->len,
+		      offset_in_page(paddr));
+	if (!pfn_valid(PHYS_PFN(paddr)) && paddr - zero_page <= U32_MAX)
+		bvec_set_page(bv, ZERO_PAGE(0), vec->len, paddr - zero_page);
 }
 
 static void lay_bio(struct kunit *test, struct fake_rq *f, unsigned int i,
@@ -390,6 +397,16 @@ static void expect_vec(struct kunit *test, unsigned int i,
 	KUNIT_EXPECT_EQ_MSG(test, len, vec->len, "piece %u", i);
 }
 
+/* @piece is one of a table. */
+static void expect_piece(struct kunit *test, unsigned int i,
+			 const struct phys_vec *piece, phys_addr_t addr,
+			 u32 len)
+{
+	const struct phys_vec vec = { real_addr(piece->paddr), piece->len };
+
+	expect_vec(test, i, &vec, addr, len);
+}
+
 static unsigned int nr_pieces(const struct walk_case *c)
 {
 	unsigned int i = 0;
@@ -410,7 +427,7 @@ static void expect_pieces(struct kunit *test, const struct walk_case *c,
 
 	walk_init(f, &walk, integrity);
 	while (i < nr_pieces(c) && blk_map_iter_next(&walk, &vec)) {
-		expect_vec(test, i, &c->pieces[i], vec.paddr, vec.len);
+		expect_piece(test, i, &c->pieces[i], vec.paddr, vec.len);
 		i++;
 	}
 	KUNIT_EXPECT_EQ(test, i, nr_pieces(c));
@@ -540,11 +557,10 @@ static void walk_special_payload_test(struct kunit *test)
 	struct phys_vec vec;
 
 	f->rq.rq_flags = RQF_SPECIAL_PAYLOAD;
-	bvec_set_page(&f->rq.special_vec, pfn_to_page(PHYS_PFN(payload.paddr)),
-		      payload.len, offset_in_page(payload.paddr));
+	lay_vec(&f->rq.special_vec, &payload);
 	blk_rq_map_iter_init(&f->rq, &walk, false);
 	KUNIT_ASSERT_TRUE(test, blk_map_iter_next(&walk, &vec));
-	expect_vec(test, 0, &payload, vec.paddr, vec.len);
+	expect_piece(test, 0, &payload, vec.paddr, vec.len);
 	KUNIT_EXPECT_FALSE(test, blk_map_iter_next(&walk, &vec));
 	KUNIT_EXPECT_EQ(test, blk_rq_dma_bytes(&f->rq, false), payload.len);
 }
@@ -572,6 +588,10 @@ static struct device *fake_device(struct kunit *test, u64 offset)
 	dev->coherent_dma_mask = DMA_BIT_MASK(64);
 	dev->dma_mask = &dev->coherent_dma_mask;
 	dev->dma_io_tlb_mem = mem;
+	/* nothing is to be done for caches: the memory is not the test's */
+#ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
+	dev->dma_coherent = true;
+#endif
 	if (!offset)
 		return dev;
 
@@ -624,8 +644,8 @@ static void expect_ranges(struct kunit *test, struct device *dev,
 		kunit_skip(test, "nothing to map");
 	for (more = dma_start(f, dev, &state, &iter, integrity);
 	     more && i < nr_pieces(c); more = dma_next(f, dev, &iter)) {
-		expect_vec(test, i, &c->pieces[i], dma_to_phys(dev, iter.addr),
-			   iter.len);
+		expect_piece(test, i, &c->pieces[i],
+			     dma_to_phys(dev, iter.addr), iter.len);
 		if (mode == BLK_DMA_SEGMENTS)
 			dma_unmap_phys(dev, iter.addr, iter.len,
 				       DMA_FROM_DEVICE, 0);
@@ -704,7 +724,7 @@ static void map_linear_page_test(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, page, ranges[i].page, "range %u", i);
 		if (!page)
 			KUNIT_ASSERT_TRUE(test, blk_dma_linear_next(&iter));
-		expect_vec(test, i, &ranges[i].vec, iter.addr, iter.len);
+		expect_piece(test, i, &ranges[i].vec, iter.addr, iter.len);
 	}
 	KUNIT_EXPECT_EQ(test, blk_dma_linear_max_pages(&iter), 0);
 	KUNIT_EXPECT_FALSE(test, blk_dma_linear_next(&iter));
@@ -793,13 +813,14 @@ static void map_mixed_test(struct kunit *test)
 {
 	struct device *dev = fake_device(test, SZ_1T);
 	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
-	const struct phys_vec host = walk_cases[3].pieces[0];
+	struct phys_vec host = walk_cases[3].pieces[0];
 	struct dma_iova_state state;
 	struct blk_dma_client client;
 	struct blk_dma_mapping m;
 	struct blk_dma_iter iter;
 	dma_addr_t addr;
 
+	host.paddr = real_addr(host.paddr);
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
 	f->vecs[0][1].bv_page = p2p_page(test);
 	blk_dma_client_init(&client, dev, 0);

@@ -151,6 +151,10 @@ static struct fixture *fixture(struct kunit *test, bool watched)
 	dev->dma_mask = &f->dma_mask;
 	dev->coherent_dma_mask = DMA_BIT_MASK(64);
 	dev->dma_io_tlb_mem = &f->no_bounce;
+	/* nothing is to be done for caches: the memory is not the test's */
+#ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
+	dev->dma_coherent = true;
+#endif
 	f->watch.dev = dev;
 	KUNIT_ASSERT_EQ(test, 0,
 			nvme_dma_create_pools(&f->dma, dev,
@@ -221,10 +225,12 @@ static void expect_clean(struct kunit *test, struct fixture *f,
 	KUNIT_EXPECT_EQ(test, f->watch.strays, 0);
 }
 
+/* The addresses of @vecs count from the start of a GiB that has memory. */
 static void lay_vecs(struct kunit *test, struct fixture *f,
 		     const struct phys_vec *vecs, unsigned int nr,
 		     struct bvec_iter *iter, struct bio_vec **bvecs)
 {
+	phys_addr_t memory_start = round_down(page_to_phys(ZERO_PAGE(0)), SZ_1G);
 	struct bio_vec *bv = kunit_kcalloc(test, nr, sizeof(*bv), GFP_KERNEL);
 	unsigned int i;
 
@@ -233,8 +239,9 @@ static void lay_vecs(struct kunit *test, struct fixture *f,
 	*iter = (struct bvec_iter){};
 	*bvecs = bv;
 	for (i = 0; i < nr; i++) {
-		f->vecs[i] = vecs[i];
-		bvec_set_page(&bv[i], pfn_to_page(PHYS_PFN(vecs[i].paddr)),
+		f->vecs[i].paddr = memory_start + vecs[i].paddr;
+		f->vecs[i].len = vecs[i].len;
+		bvec_set_page(&bv[i], pfn_to_page(PHYS_PFN(f->vecs[i].paddr)),
 			      vecs[i].len, offset_in_page(vecs[i].paddr));
 		iter->bi_size += vecs[i].len;
 	}

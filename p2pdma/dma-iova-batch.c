@@ -5,10 +5,11 @@
  * their memory are used again.
  *
  * IOVAs of transfers that travel together are close to each other but seldom
- * neighbours. Those within one block, as much as one page table of the smallest
- * pages maps, share an invalidation: a few descriptors for the hardware rather
- * than one for each transfer, and no translation outside of blocks is lost.
- * Those that are neighbours, in slots, are unmapped as one before that.
+ * neighbours. Those within one block share an invalidation: a few descriptors for
+ * the hardware rather than one for each transfer, and no translation outside of
+ * blocks is lost. Where each page of an invalidation costs a command, neighbours
+ * alone share one. Those that are neighbours, in slots, are unmapped as one before
+ * that.
  */
 #include <linux/dma-iova-batch.h>
 #include <linux/dma-map-ops.h>
@@ -17,7 +18,7 @@
 
 #include "dma-iommu.h"
 
-#define DMA_IOVA_BLOCK_SHIFT (PAGE_SHIFT + ilog2(PAGE_SIZE / sizeof(u64)))
+#define DMA_IOVA_BLOCK_SHIFT ilog2(DMA_IOVA_TABLE_SIZE)
 
 /**
  * dma_iova_can_batch - whether batches save a device work
@@ -50,6 +51,16 @@ static bool dma_iova_same_block(struct iommu_iotlb_range *range,
 		 DMA_IOVA_BLOCK_SHIFT);
 }
 
+/* Whether one invalidation is to cover @range and what is from @start to @end. */
+static bool dma_iova_batch_joins(struct dma_iova_batch *batch,
+				 struct iommu_iotlb_range *range,
+				 unsigned long start, unsigned long end)
+{
+	if (unlikely(batch->domain->sync_by_page))
+		return range->end + 1 == start || end + 1 == range->start;
+	return dma_iova_same_block(range, start, end);
+}
+
 static void dma_iova_batch_append(struct dma_iova_batch *batch,
 				  unsigned long start, unsigned long end)
 {
@@ -68,7 +79,7 @@ static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 
 	while (i--) {
 		range = &batch->ranges[i];
-		if (dma_iova_same_block(range, start, end)) {
+		if (dma_iova_batch_joins(batch, range, start, end)) {
 			range->start = min(range->start, start);
 			range->end = max(range->end, end);
 			return;

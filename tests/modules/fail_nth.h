@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Let calls of a kernel function fail without running it, or run with another
- * argument, on any x86-64 kernel with kprobes.
+ * argument, on any x86-64 or arm64 kernel with kprobes.
  */
 #ifndef FAIL_NTH_H
 #define FAIL_NTH_H
@@ -32,11 +32,28 @@ struct fail_nth {
 static void fail_nth_set_argument(struct pt_regs *regs, unsigned int argument,
 				  unsigned long value)
 {
+#ifdef CONFIG_X86_64
 	unsigned long *places[] = { &regs->di, &regs->si, &regs->dx,
 				    &regs->cx, &regs->r8, &regs->r9 };
 
 	if (argument <= ARRAY_SIZE(places))
 		*places[argument - 1] = value;
+#else
+	if (argument <= 8)
+		pt_regs_write_reg(regs, argument - 1, value);
+#endif
+}
+
+/* The probe is at the function's first instruction. */
+static void fail_nth_return(struct pt_regs *regs, long value)
+{
+	regs_set_return_value(regs, value);
+#ifdef CONFIG_X86_64
+	regs->ip = *(unsigned long *)regs->sp;
+	regs->sp += sizeof(unsigned long);
+#else
+	instruction_pointer_set(regs, procedure_link_pointer(regs));
+#endif
 }
 
 static int fail_nth_call(struct kprobe *probe, struct pt_regs *regs)
@@ -54,9 +71,7 @@ static int fail_nth_call(struct kprobe *probe, struct pt_regs *regs)
 		fail_nth_set_argument(regs, fail->argument, fail->set);
 		return 0;
 	}
-	regs_set_return_value(regs, fail->value);
-	regs->ip = *(unsigned long *)regs->sp;
-	regs->sp += sizeof(unsigned long);
+	fail_nth_return(regs, fail->value);
 	return 1;
 }
 

@@ -19,6 +19,7 @@
 
 static char *provider_name, *drive_name, *disk;
 static unsigned long raw;
+static unsigned int redirected;
 static struct pci_dev *provider, *drive;
 static void *memory;
 
@@ -30,6 +31,8 @@ module_param(disk, charp, 0444);
 MODULE_PARM_DESC(disk, "block device of the drive");
 module_param(raw, ulong, 0644);
 MODULE_PARM_DESC(raw, "IOVA that pages of host memory are read into instead; 0 for none");
+module_param(redirected, uint, 0444);
+MODULE_PARM_DESC(redirected, "how many pages were");
 
 static struct pci_p2pdma_pagemap *pagemap(void)
 {
@@ -84,8 +87,8 @@ static int mapping_starts(struct kretprobe_instance *instance,
 {
 	struct mapping *mapping = (struct mapping *)instance->data;
 
-	mapping->client = (void *)regs->di;
-	mapping->iter = (void *)regs->cx;
+	mapping->client = (void *)regs_get_kernel_argument(regs, 0);
+	mapping->iter = (void *)regs_get_kernel_argument(regs, 3);
 	return 0;
 }
 
@@ -98,8 +101,10 @@ static int mapping_starts_end(struct kretprobe_instance *instance,
 
 	if (READ_ONCE(raw) && (u8)regs_return_value(regs) &&
 	    mapping->client->dev == &drive->dev &&
-	    iter->mode == BLK_DMA_IOVA && iter->len == PAGE_SIZE)
+	    iter->mode == BLK_DMA_IOVA && iter->len == PAGE_SIZE) {
 		iter->addr = raw;
+		redirected++;
+	}
 	return 0;
 }
 
