@@ -20,6 +20,8 @@
 #include <linux/dma-resv.h>
 #include <linux/ioport.h>
 #include <linux/iommu.h>
+#include <linux/jiffies.h>
+#include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pfn.h>
@@ -102,6 +104,22 @@ static bool dma_buf_reg_is_ram(phys_addr_t phys, u64 len)
 }
 
 /*
+ * Class of what an IOMMU leads the device to. Nothing of that is routed by a switch, as
+ * it is translated first. What is neither RAM nor in a BAR cannot be told.
+ */
+static enum pci_p2pdma_map_type
+dma_buf_reg_phys_class(const struct dma_reg_way *way, phys_addr_t phys)
+{
+	enum pci_p2pdma_map_type map;
+
+	if (dma_buf_reg_is_ram(phys, 1))
+		return PCI_P2PDMA_MAP_NONE;
+	map = pci_p2pdma_resource_map_type(way->dev, phys);
+	return map == PCI_P2PDMA_MAP_BUS_ADDR ?
+		       PCI_P2PDMA_MAP_THRU_HOST_BRIDGE : map;
+}
+
+/*
  * Class of a range that an exporter gave out, or PCI_P2PDMA_MAP_NOT_SUPPORTED if it
  * cannot have meant @addr for the device. Behind an IOMMU that translates, what is not
  * mapped there can only be a bus address that a switch routes; exporters that give out
@@ -112,9 +130,8 @@ static enum pci_p2pdma_map_type
 dma_buf_reg_class(const struct dma_reg_way *way, dma_addr_t addr, u64 len)
 {
 	struct iommu_domain *domain;
-	enum pci_p2pdma_map_type map;
+	enum pci_p2pdma_map_type map, map_last;
 	phys_addr_t first, last;
-	bool ram;
 
 	if (way->bus_last && addr + len - 1 > way->bus_last)
 		return PCI_P2PDMA_MAP_NOT_SUPPORTED;
@@ -128,11 +145,13 @@ dma_buf_reg_class(const struct dma_reg_way *way, dma_addr_t addr, u64 len)
 	first = iommu_iova_to_phys(domain, addr);
 	last = iommu_iova_to_phys(domain, addr + len - 1);
 	if (first && last) {
-		ram = dma_buf_reg_is_ram(first, 1);
-		if (ram != dma_buf_reg_is_ram(last, 1))
-			return PCI_P2PDMA_MAP_UNKNOWN;
-		return ram ? PCI_P2PDMA_MAP_NONE :
-			     PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+		map = dma_buf_reg_phys_class(way, first);
+		map_last = dma_buf_reg_phys_class(way, last);
+		if (map == map_last || map == PCI_P2PDMA_MAP_NOT_SUPPORTED)
+			return map;
+		if (map_last == PCI_P2PDMA_MAP_NOT_SUPPORTED)
+			return map_last;
+		return PCI_P2PDMA_MAP_UNKNOWN;
 	}
 	map = pci_p2pdma_bar_map_type(way->dev, addr, len);
 	return map == PCI_P2PDMA_MAP_BUS_ADDR ? map :
@@ -171,6 +190,16 @@ static unsigned int dma_buf_reg_lay_out(struct sg_table *sgt, u64 size,
 	return offset < size ? 0 : nr;
 }
 
+/* Host memory might be bounced, or need cache maintenance, for each transfer. */
+static int dma_buf_reg_find_way(struct device *dev, struct dma_reg_way *way)
+{
+	int ret = dma_reg_find_way(dev, way);
+
+	if (!ret && PFN_PHYS(max_pfn) - 1 > way->host.last)
+		ret = -EOPNOTSUPP;
+	return ret;
+}
+
 /* Whether the device reaches all of it; sets the class of all. */
 static int dma_buf_reg_check(struct dma_buf_registration *buf,
 			     struct dma_registration *reg)
@@ -181,12 +210,9 @@ static int dma_buf_reg_check(struct dma_buf_registration *buf,
 	unsigned int i;
 	int ret;
 
-	ret = dma_reg_find_way(buf->attach->dev, &way);
+	ret = dma_buf_reg_find_way(buf->attach->dev, &way);
 	if (ret)
 		return ret;
-	/* host memory might be bounced, or need cache maintenance, for each transfer */
-	if (PFN_PHYS(max_pfn) - 1 > way.host.last)
-		return -EOPNOTSUPP;
 	for (i = 0; i < reg->nr_ranges; i++, range++) {
 		map = dma_buf_reg_class(&way, range->addr,
 					range[1].offset - range->offset);
@@ -232,12 +258,16 @@ dma_buf_reg_make(struct dma_buf_registration *buf, struct sg_table *sgt)
 	return reg;
 }
 
-/* The memory may still be on its way to where the exporter says that it is. */
-static int dma_buf_reg_wait(struct dma_buf_registration *buf)
+/*
+ * The memory may still be on its way to where the exporter says that it is. @end, in
+ * jiffies, is the same for all who began to wait at the same time, one after the other
+ * as they do.
+ */
+static int dma_buf_reg_wait(struct dma_buf_registration *buf, unsigned long end)
 {
+	unsigned long timeout = time_before(jiffies, end) ? end - jiffies : 0;
 	long left = dma_resv_wait_timeout(buf->dmabuf->resv,
-					  DMA_RESV_USAGE_KERNEL, false,
-					  DMA_BUF_REG_TIMEOUT);
+					  DMA_RESV_USAGE_KERNEL, false, timeout);
 
 	if (left < 0)
 		return left;
@@ -245,7 +275,7 @@ static int dma_buf_reg_wait(struct dma_buf_registration *buf)
 }
 
 /* The reservation lock is held. */
-static int dma_buf_reg_map(struct dma_buf_registration *buf)
+static int dma_buf_reg_map(struct dma_buf_registration *buf, unsigned long end)
 {
 	struct dma_registration *reg;
 	struct sg_table *sgt;
@@ -254,7 +284,7 @@ static int dma_buf_reg_map(struct dma_buf_registration *buf)
 	sgt = dma_buf_map_attachment(buf->attach, DMA_BIDIRECTIONAL);
 	if (IS_ERR(sgt))
 		return PTR_ERR(sgt);
-	ret = dma_buf_reg_wait(buf);
+	ret = dma_buf_reg_wait(buf, end);
 	if (ret)
 		goto unmap;
 	reg = dma_buf_reg_make(buf, sgt);
@@ -295,12 +325,13 @@ unmap:
  */
 int dma_buf_registration_map(struct dma_buf_registration *buf)
 {
+	unsigned long end = jiffies + DMA_BUF_REG_TIMEOUT;
 	int ret = -ENODEV;
 
 	mutex_lock(&buf->lock);
 	if (buf->attach) {
 		dma_resv_lock(buf->dmabuf->resv, NULL);
-		ret = buf->reg ? 0 : dma_buf_reg_map(buf);
+		ret = buf->reg ? 0 : dma_buf_reg_map(buf, end);
 		dma_resv_unlock(buf->dmabuf->resv);
 	}
 	mutex_unlock(&buf->lock);
@@ -350,11 +381,19 @@ static void dma_buf_reg_delist(struct dma_buf_registration *buf)
 	mutex_unlock(&dma_buf_clients_mutex);
 }
 
-/* A client that goes waits for @buf->lock from the time that it is in its list. */
+/*
+ * A client that goes waits for @buf->lock from the time that it is in its list.
+ * Attaching maps what an exporter cannot move, so the device is looked at first.
+ */
 static int dma_buf_reg_attach(struct dma_buf_registration *buf)
 {
 	struct dma_buf_attachment *attach;
+	struct dma_reg_way way;
 	int ret;
+
+	ret = dma_buf_reg_find_way(buf->client->dev, &way);
+	if (ret)
+		return ret;
 
 	mutex_lock(&buf->lock);
 	ret = dma_buf_reg_enlist(buf);
@@ -383,7 +422,8 @@ static int dma_buf_reg_attach(struct dma_buf_registration *buf)
  *
  * Context: may sleep. The reservation lock is not held.
  * Return: the dma-buf, registered, to be ended with dma_buf_unregister(), or an
- * ERR_PTR(): -ENODEV if the client's driver goes away, -ENOMEM, or the exporter's.
+ * ERR_PTR(): -ENODEV if the client's driver goes away, -EOPNOTSUPP or -EPERM as for
+ * dma_register_phys(), -ENOMEM, or the exporter's.
  */
 struct dma_buf_registration *
 dma_buf_register(struct dma_buf_client *client, struct dma_buf *dmabuf,

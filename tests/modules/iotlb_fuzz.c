@@ -395,20 +395,13 @@ static int map_some(struct fuzz *f)
 	return sync || !nr ? 0 : sync_mapped(f, ranges, nr);
 }
 
-/* Whole, or its first pages if no large page maps it */
+/* Whole: a driver need not part what was mapped at once. */
 static struct run take_run(struct fuzz *f)
 {
 	unsigned int i = below(f, f->nr_runs);
-	struct run *run = &f->runs[i], taken = *run;
+	struct run taken = f->runs[i];
 
-	if (run->len > 1 && run->len < CHUNK_PAGES && below(f, 2)) {
-		taken.len = 1 + below(f, run->len - 1);
-		run->iova += taken.len;
-		run->page += taken.len;
-		run->len -= taken.len;
-		return taken;
-	}
-	*run = f->runs[--f->nr_runs];
+	f->runs[i] = f->runs[--f->nr_runs];
 	return taken;
 }
 
