@@ -608,12 +608,14 @@ static void destroy(struct transfer *t)
 
 static void test_map_batch(struct kunit *test)
 {
-	struct watch *watch = watch_start(test,
-					  domain->ops->iotlb_sync_map_ranges,
-					  1);
-	struct transfer *transfers = link_transfers(test);
+	struct transfer *transfers;
 	struct dma_iova_batch batch;
+	struct watch *watch;
 
+	if (!domain->ops->iotlb_sync_map_ranges)
+		kunit_skip(test, "this IOMMU's driver syncs no mapping");
+	watch = watch_start(test, domain->ops->iotlb_sync_map_ranges, 1);
+	transfers = link_transfers(test);
 	dma_iova_batch_init(&batch);
 	for (int i = 0; i < NR_TRANSFERS; i++)
 		KUNIT_EXPECT_EQ(test, 0,
@@ -707,6 +709,41 @@ static void test_unmap_batch(struct kunit *test)
 	}
 }
 
+static bool by_page;
+
+static void restore_by_page(void *unused)
+{
+	domain->sync_by_page = by_page;
+}
+
+/* Where each page that is synced costs a command, no other page is. */
+static void test_by_page(struct kunit *test)
+{
+	static const unsigned int indexes[] = { 0, 1, 2, 5, 9 };
+	struct dma_iova_state states[ARRAY_SIZE(indexes)];
+	struct dma_iova_batch batch;
+	struct watch *watch;
+	u64 size = 0;
+
+	skip_in_turns(test);
+	watch = watch_start(test, domain->ops->iotlb_sync_ranges, 2);
+	by_page = domain->sync_by_page;
+	domain->sync_by_page = true;
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, restore_by_page, NULL));
+	dma_iova_batch_init(&batch);
+	for (int i = 0; i < ARRAY_SIZE(indexes); i++) {
+		link_granule(test, &states[i], indexes[i]);
+		dma_iova_batch_unlink(&batch, dev, &states[i], granule(),
+				      DMA_TO_DEVICE, 0);
+	}
+	dma_iova_batch_sync_unlinked(&batch);
+	KUNIT_EXPECT_EQ(test, 3, watch->nr);
+	for (int i = 0; i < watch->nr; i++)
+		size += watch->ranges[i].end - watch->ranges[i].start + 1;
+	KUNIT_EXPECT_EQ(test, ARRAY_SIZE(indexes) * granule(), size);
+}
+
 static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_slot_place),
 	KUNIT_CASE(test_slots_low),
@@ -720,6 +757,7 @@ static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_unmap_batch),
 	KUNIT_CASE(test_unmap_runs),
 	KUNIT_CASE(test_full_block),
+	KUNIT_CASE(test_by_page),
 	KUNIT_CASE(test_no_table),
 	{}
 };

@@ -5,6 +5,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/dma-buf.h>
+#include <linux/dma-fence.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
 #include <linux/highmem.h>
@@ -13,10 +14,13 @@
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "moving_exporter.h"
 
 #define LEFT_BEHIND 0xdb
+#define NOT_COPIED_YET 0x66
+#define COPY_LATER_MS 4
 
 /**
  * struct moving_buf - a dma-buf
@@ -33,6 +37,7 @@ struct moving_buf {
 };
 
 static atomic64_t moves, maps, mapped, attached, stale;
+static struct workqueue_struct *copies;
 
 static void free_pages_of(struct page **pages, unsigned int nr)
 {
@@ -194,17 +199,93 @@ static const struct dma_buf_ops moving_ops = {
 	.release = moving_release,
 };
 
+static void move_data(struct moving_buf *buf, struct page **to,
+		      struct page **from)
+{
+	unsigned int i;
+
+	for (i = 0; i < buf->nr; i++) {
+		copy_highpage(to[i], from[i]);
+		memset_page(from[i], 0, LEFT_BEHIND, PAGE_SIZE);
+	}
+}
+
+/* A move whose data follow later, as a GPU copies them: the fence tells when. */
+struct late_copy {
+	struct dma_fence fence;
+	spinlock_t lock; /* of the fence */
+	struct delayed_work work;
+	struct dma_buf *dmabuf; /* a reference */
+	struct page **to;
+	struct page **from;
+};
+
+static const char *late_name(struct dma_fence *fence)
+{
+	return "moving_exporter";
+}
+
+static const struct dma_fence_ops late_fence_ops = {
+	.get_driver_name = late_name,
+	.get_timeline_name = late_name,
+};
+
+static void late_copy_work(struct work_struct *work)
+{
+	struct late_copy *copy =
+		container_of(to_delayed_work(work), struct late_copy, work);
+	struct dma_buf *dmabuf = copy->dmabuf;
+
+	move_data(dmabuf->priv, copy->to, copy->from);
+	dma_fence_signal(&copy->fence);
+	dma_fence_put(&copy->fence);
+	dma_buf_put(dmabuf);
+}
+
+/* The reservation lock is held. Return: false if it has to be copied at once. */
+static bool copy_later(struct dma_buf *dmabuf, struct page **to)
+{
+	struct moving_buf *buf = dmabuf->priv;
+	struct late_copy *copy;
+	unsigned int i;
+
+	if (!(buf->behaviour & EXPORTER_LATE) ||
+	    dma_resv_reserve_fences(dmabuf->resv, 1))
+		return false;
+	copy = kzalloc(sizeof(*copy), GFP_KERNEL);
+	if (!copy)
+		return false;
+	for (i = 0; i < buf->nr; i++)
+		memset_page(to[i], 0, NOT_COPIED_YET, PAGE_SIZE);
+	spin_lock_init(&copy->lock);
+	dma_fence_init(&copy->fence, &late_fence_ops, &copy->lock,
+		       dma_fence_context_alloc(1), 1);
+	INIT_DELAYED_WORK(&copy->work, late_copy_work);
+	get_dma_buf(dmabuf);
+	copy->dmabuf = dmabuf;
+	copy->to = to;
+	copy->from = buf->pages;
+	dma_resv_add_fence(dmabuf->resv, &copy->fence, DMA_RESV_USAGE_KERNEL);
+	queue_delayed_work(copies, &copy->work, msecs_to_jiffies(COPY_LATER_MS));
+	return true;
+}
+
+/* The reservation lock is held. Of all data that were to be copied later */
+static void wait_for_data(struct dma_buf *dmabuf)
+{
+	dma_resv_wait_timeout(dmabuf->resv, DMA_RESV_USAGE_KERNEL, false,
+			      MAX_SCHEDULE_TIMEOUT);
+}
+
 /* The reservation lock is held. */
 static void move_to(struct dma_buf *dmabuf, struct page **pages)
 {
 	struct moving_buf *buf = dmabuf->priv;
-	unsigned int i;
 
+	wait_for_data(dmabuf);
 	dma_buf_move_notify(dmabuf);
-	for (i = 0; i < buf->nr; i++) {
-		copy_highpage(pages[i], buf->pages[i]);
-		memset_page(buf->pages[i], 0, LEFT_BEHIND, PAGE_SIZE);
-	}
+	if (!copy_later(dmabuf, pages))
+		move_data(buf, pages, buf->pages);
 	check_left(buf);
 	free_pages_of(buf->left, buf->nr);
 	buf->left = buf->pages;
@@ -249,6 +330,7 @@ static void copy_data(struct dma_buf *dmabuf, u64 at, size_t length, void *data,
 	size_t part;
 
 	dma_resv_lock(dmabuf->resv, NULL);
+	wait_for_data(dmabuf);
 	for (; length; at += part, data += part, length -= part) {
 		struct page *page = buf->pages[at >> PAGE_SHIFT];
 
@@ -374,7 +456,28 @@ static struct miscdevice exporter = {
 	.name = "moving_exporter",
 	.fops = &exporter_fops,
 };
-module_misc_device(exporter);
+
+static int __init exporter_init(void)
+{
+	int ret;
+
+	copies = alloc_workqueue("moving_exporter", WQ_UNBOUND, 0);
+	if (!copies)
+		return -ENOMEM;
+	ret = misc_register(&exporter);
+	if (ret)
+		destroy_workqueue(copies);
+	return ret;
+}
+module_init(exporter_init);
+
+/* The last dma-buf may have gone at the end of its copy, which has not returned yet. */
+static void __exit exporter_exit(void)
+{
+	misc_deregister(&exporter);
+	destroy_workqueue(copies);
+}
+module_exit(exporter_exit);
 
 MODULE_DESCRIPTION("Export dma-bufs that move");
 MODULE_LICENSE("GPL");

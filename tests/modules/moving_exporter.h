@@ -15,7 +15,8 @@
 #define EXPORTER_REFUSES_MAP 4U	/* with ENOSPC */
 #define EXPORTER_SHORT 8U	/* gives out a page less than there is */
 #define EXPORTER_PHYSICAL 16U	/* gives out the CPU's addresses */
-#define EXPORTER_BEHAVIOURS 31U
+#define EXPORTER_LATE 32U	/* copies what it moves later, and has a fence until then */
+#define EXPORTER_BEHAVIOURS 63U
 
 /**
  * struct exporter_create - make a dma-buf

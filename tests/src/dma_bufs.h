@@ -155,17 +155,19 @@ static inline int heap_alloc(const char *heap, size_t size)
 	return data.fd;
 }
 
-/* kind: moving, scattered, udmabuf, or the name of a heap */
+/* kind: moving, scattered, late, udmabuf, or the name of a heap */
 static inline struct dma_memory dma_memory_create(const char *kind, size_t size)
 {
 	struct dma_memory m = { .exporter = -1, .size = size };
-	bool scattered = !strcmp(kind, "scattered");
+	unsigned int behaviour = 0;
 
-	if (scattered || !strcmp(kind, "moving")) {
+	if (!strcmp(kind, "scattered"))
+		behaviour = EXPORTER_SCATTERED;
+	if (!strcmp(kind, "late"))
+		behaviour = EXPORTER_LATE;
+	if (behaviour || !strcmp(kind, "moving")) {
 		m.exporter = exporter_open();
-		m.fd = exporter_create(m.exporter, size,
-				       scattered ? EXPORTER_SCATTERED : 0,
-				       O_RDWR);
+		m.fd = exporter_create(m.exporter, size, behaviour, O_RDWR);
 		return m;
 	}
 	m.fd = strcmp(kind, "udmabuf") ? heap_alloc(kind, size) :
