@@ -23,6 +23,13 @@
 
 #include "pci_by_name.h"
 
+#ifndef IOMMU_HAS_RANGES
+struct iommu_iotlb_range {
+	unsigned long start;
+	unsigned long end;
+};
+#endif
+
 /* Where the window of pages to try starts, and where the admin queue is */
 #define WINDOW (5ULL * SZ_1G)
 #define QUEUES (4ULL * SZ_1G)
