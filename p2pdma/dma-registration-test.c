@@ -535,6 +535,9 @@ static struct device *fake_client(struct kunit *test)
 	dev->coherent_dma_mask = DMA_BIT_MASK(64);
 	dev->dma_mask = &dev->coherent_dma_mask;
 	dev->dma_io_tlb_mem = mem;
+#ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
+	dev->dma_coherent = true;
+#endif
 	dma_registration_client_init(&f->client, dev);
 	return dev;
 }
