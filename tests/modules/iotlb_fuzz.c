@@ -277,7 +277,7 @@ static struct run some_run(struct fuzz *f)
 
 	switch (below(f, 4)) {
 	case 0:
-		run.len = 1 + below(f, 40);
+		run.len = 1 + below(f, min(40U, CHUNK_PAGES));
 		break;
 	case 1:
 		run.len = 1 + below(f, CHUNK_PAGES);

@@ -171,15 +171,17 @@ static long odd_length(void)
 	return RESULT(pwrite(direct, map_p2p(), 100, 0));
 }
 
+/* PAGE is of the drive's; the kernel's may be larger. */
 static long past_end(void)
 {
+	size_t page = sysconf(_SC_PAGESIZE);
 	unsigned char *map;
 
 	set_up(SIZE);
-	map = map_p2p();
-	if (mprotect(map + PAGE, SIZE - PAGE, PROT_NONE))
+	map = map_memory(opt.p2p, 2 * page);
+	if (mprotect(map + page, page, PROT_NONE))
 		return -errno;
-	return RESULT(pread(direct, map, 2 * PAGE, 0));
+	return RESULT(pread(direct, map + page - PAGE, 2 * PAGE, 0));
 }
 
 static long hole(void)
