@@ -97,9 +97,9 @@ check: stock patched ## static checks of scripts, patches and C files
 coccicheck: tree ## the kernel's semantic patches over the files that the series touches
 	scripts/kernel/coccicheck
 
-.PHONY: arm64
-arm64: tree ## compile what the series touches for arm64, with the drivers of Arm's IOMMUs
-	scripts/kernel/compile-arm64
+.PHONY: other-processors
+other-processors: tree ## compile what the series touches for arm64, riscv and s390, with the drivers of their IOMMUs
+	for arch in arm64 riscv s390; do scripts/kernel/compile-for $$arch || exit; done
 
 .PHONY: test-mutants
 test-mutants: source initramfs ## break the patched kernel in each way of tests/mutants, see the tests find it
