@@ -217,6 +217,18 @@ static bool dma_iova_alloc_slots_iova(struct device *dev,
 	return true;
 }
 
+/*
+ * Whether some page is larger than the smallest and fits into a slot, so that less
+ * has to be mapped where memory and IOVAs are aligned alike.
+ */
+static bool dma_iova_maps_as_memory(struct iommu_domain *domain)
+{
+	unsigned long larger = domain->pgsize_bitmap &
+			       (domain->pgsize_bitmap - 1);
+
+	return !domain->any_size && (larger & (2 * DMA_IOVA_SLOT_SIZE - 1));
+}
+
 /**
  * dma_iova_alloc_slots - allocate IOVAs to keep for many transfers
  * @dev: device that will do the DMA
@@ -251,6 +263,7 @@ void dma_iova_alloc_slots(struct device *dev, struct dma_iova_slots *slots,
 		return;
 
 	slots->domain = domain;
+	slots->as_memory = dma_iova_maps_as_memory(domain);
 	if (READ_ONCE(domain->iova_cookie->fq_domain)) {
 		slots->turns = kvcalloc(nr, sizeof(*slots->turns), GFP_KERNEL);
 		if (!slots->turns)
@@ -418,6 +431,24 @@ static noinline bool dma_iova_try_turn(struct dma_iova_state *state,
 				  size | DMA_IOVA_QUEUED);
 }
 
+/* Short transfers start in different granules, for the IOTLB's sets. */
+static size_t dma_iova_place_by_index(size_t pad, u64 offset, size_t size)
+{
+	size_t colour = offset & (DMA_IOVA_SLOT_SIZE - 1);
+
+	return pad + (size + pad + colour > DMA_IOVA_SLOT_SIZE ? 0 : colour);
+}
+
+/* What is aligned in memory is so in the slot, as far as there is room. */
+static size_t dma_iova_place_as_memory(phys_addr_t phys, size_t size)
+{
+	size_t mask = DMA_IOVA_SLOT_SIZE - 1;
+
+	while ((phys & mask) + size > DMA_IOVA_SLOT_SIZE)
+		mask >>= 1;
+	return phys & mask;
+}
+
 /**
  * dma_iova_try_slot - use a slot for a transfer
  * @dev: device that will do the DMA
@@ -443,7 +474,7 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 {
 	struct iommu_dma_cookie *cookie;
 	struct iova_domain *iovad;
-	size_t pad, colour;
+	size_t pad, place;
 	u64 offset;
 
 	if (!slots || index >= slots->nr)
@@ -464,12 +495,12 @@ bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 	if (!slots->large || size + pad > DMA_IOVA_SLOT_SIZE)
 		return false;
 
-	/* Short transfers start in different granules, for the IOTLB's sets */
-	colour = offset & (DMA_IOVA_SLOT_SIZE - 1);
-	if (size + pad + colour > DMA_IOVA_SLOT_SIZE)
-		colour = 0;
+	if (slots->as_memory)
+		place = dma_iova_place_as_memory(phys, size);
+	else
+		place = dma_iova_place_by_index(pad, offset, size);
 	return dma_iova_try_place(state, slots,
-				  slots->large + pad + colour +
+				  slots->large + place +
 					((u64)index << DMA_IOVA_SLOT_SHIFT),
 				  size);
 }

@@ -75,6 +75,7 @@ struct dma_iova_slots {
 	struct dma_iova_slot_turns *turns; /* @nr, owned; flush queue only */
 	unsigned int turn; /* that comes next; @small has @nr granules each */
 	unsigned int taken; /* slots asked for since a flush, about */
+	bool as_memory; /* IOVAs are aligned as the memory is */
 };
 
 /**
