@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+# One line for each case of all boots: medians, what a batch of completions costs, and how far boots lie apart.
+# Inputs are the counts of scripts/bench/run; $environment[0] is what they were counted in.
+
+def mean: add / length;
+def median: sort | (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2;
+def tenth: . * 10 | round / 10 + 0;
+
+# Twice the median distance from the median, as a share of it.
+def apart:
+	median as $middle
+	| if $middle > 0 then (map(. - $middle | fabs) | median) * 2 / $middle else 0 end;
+
+def batches: .calls.completion_batch // 0;
+
+# Least squares: by how much the field grows with a batch more for each I/O, at least 0.
+def slope(field):
+	if . == [] then 0 else
+		(map(batches) | mean) as $x
+		| (map(field) | mean) as $y
+		| (map((batches - $x) * (batches - $x)) | add) as $square
+		| if $square == 0 then 0 else [(map((batches - $x) * (field - $y)) | add) / $square, 0] | max end
+	end;
+
+def slopes: {map_unmap: slope(.map_unmap_class), path: slope(.path)};
+
+# What a batch costs in one place: of the memory and size that has a case of depth 1, where each I/O is a batch.
+# I/Os submitted together cost less, which is no batch of completions.
+def place_batch_cost:
+	map(select(.depth == 1) | [.memory, .direction, .size]) as $alike
+	| map(select(.batch == 1 and ([.memory, .direction, .size] | IN($alike[]))))
+	| slopes;
+
+# What a batch costs in one case. Its own boots tell only if their batches differ by more than the chance of a few
+# instructions.
+def batch_cost($place):
+	(if (map(batches) | max - min) < 0.2 then {} else slopes end) as $own
+	| $place
+	| with_entries(.value = ([.value, $own[.key] // 0] | max | tenth));
+
+# Calls per I/O. Each batch of completions has one sync; those beyond are alone.
+def calls:
+	map(.calls | .iotlb_sync_alone = ([(.iotlb_sync // 0) - .completion_batch, 0] | max)) as $calls
+	| ["classification", "iotlb_sync_alone", "pool_allocation", "iova_allocation"]
+	| map({key: ., value: (. as $call | $calls | map(.[$call] // 0) | median | tenth)})
+	| from_entries;
+
+# Functions of one boot, of every layer, that take at least three instructions per I/O.
+def functions:
+	[.functions[] | to_entries[]]
+	| group_by(.key)
+	| map({key: first.key, value: (map(.value) | add | tenth)} | select(.value >= 3))
+	| from_entries;
+
+[inputs.cases[]]
+| (group_by(.place) | map({key: first.place, value: place_batch_cost}) | from_entries) as $place_cost
+| group_by([.place, .name])
+| {
+	environment: $environment[0],
+	boots: (map(length) | min),
+	cases: map(
+		. as $boots
+		| first as $first
+		| batch_cost($place_cost[$first.place]) as $cost
+		| {
+			place: $first.place,
+			name: $first.name,
+			batches: (map(batches) | median * 1000 | round / 1000),
+			batch_cost: $cost,
+			map_unmap: (map(.map_unmap_class) | median | tenth),
+			path: (map(.path) | median | tenth),
+			apart: {
+				map_unmap: (map(.map_unmap_class - batches * $cost.map_unmap) | apart),
+				path: (map(.path - batches * $cost.path) | apart)
+			},
+			calls: calls,
+			functions: ($first | functions)
+		})
+}
