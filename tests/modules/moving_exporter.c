@@ -1,82 +1,160 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * dma-bufs of host memory that move when they are asked to, as a GPU's memory does. What they leave behind is filled
- * with a pattern and kept until the next move: a device that still writes there is found out.
+ * dma-bufs that move when they are asked to, as a GPU's memory does: within host memory, or to P2P memory and back. What
+ * they leave behind is filled with a pattern and kept until the next move: a device that still writes there is found out.
  */
 #include <linux/atomic.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-fence.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
-#include <linux/highmem.h>
+#include <linux/io.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/pci-p2pdma.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
 #include "moving_exporter.h"
+#include "pci_by_name.h"
+
+static char *provider[2];
+static int providers;
+module_param_array(provider, charp, &providers, 0);
+MODULE_PARM_DESC(provider, "PCI devices whose P2P memory dma-bufs that wander move to, in turns with host memory");
 
 #define LEFT_BEHIND 0xdb
 #define NOT_COPIED_YET 0x66
 #define COPY_LATER_MS 4
 
 /**
+ * struct memory - where a dma-buf is
+ * @pages: each of its pages; host memory if @p2p is NULL. Owned
+ * @p2p: all of it, allocated of @pdev; owned
+ * @pdev: a provider; a reference is owned
+ */
+struct memory {
+	struct page **pages;
+	void *p2p;
+	struct pci_dev *pdev;
+};
+
+/**
  * struct moving_buf - a dma-buf
  * @behaviour: EXPORTER_*
  * @nr: how many pages
- * @pages: where it is; owned, protected by the reservation lock
- * @left: where it was before, if it moved; as @pages
+ * @turn: how often it has moved
+ * @now: where it is; protected by the reservation lock
+ * @left: where it was before; no pages if it did not move; as @now
  */
 struct moving_buf {
 	unsigned int behaviour;
 	unsigned int nr;
-	struct page **pages;
-	struct page **left;
+	unsigned int turn;
+	struct memory now;
+	struct memory left;
 };
 
 static atomic64_t moves, maps, mapped, attached, stale;
 static struct workqueue_struct *copies;
 
-static void free_pages_of(struct page **pages, unsigned int nr)
+static size_t size_of(const struct moving_buf *buf)
+{
+	return (size_t)buf->nr * PAGE_SIZE;
+}
+
+static void free_memory(const struct moving_buf *buf, struct memory *memory)
 {
 	unsigned int i;
 
-	if (!pages)
-		return;
-	for (i = 0; i < nr; i++)
-		if (pages[i])
-			__free_page(pages[i]);
-	kvfree(pages);
+	if (memory->p2p)
+		pci_free_p2pmem(memory->pdev, memory->p2p, size_of(buf));
+	pci_dev_put(memory->pdev);
+	for (i = 0; memory->pages && !memory->p2p && i < buf->nr; i++)
+		if (memory->pages[i])
+			__free_page(memory->pages[i]);
+	kvfree(memory->pages);
+	*memory = (struct memory){};
+}
+
+static int alloc_p2p_pages(const struct moving_buf *buf, struct memory *memory,
+			   const char *name)
+{
+	unsigned int i;
+
+	memory->pdev = pci_get_by_name(name);
+	if (!memory->pdev)
+		return -ENODEV;
+	memory->p2p = pci_alloc_p2pmem(memory->pdev, size_of(buf));
+	if (!memory->p2p)
+		return -ENOMEM;
+	for (i = 0; i < buf->nr; i++)
+		memory->pages[i] = virt_to_page(memory->p2p + i * PAGE_SIZE);
+	return 0;
 }
 
 /* Scattered: of twice as many pages every second one, if they come in order. */
-static struct page **alloc_pages_of(const struct moving_buf *buf)
+static int alloc_host_pages(const struct moving_buf *buf, struct page **pages)
 {
 	bool scattered = buf->behaviour & EXPORTER_SCATTERED;
-	struct page **pages = kvcalloc(buf->nr, sizeof(*pages), GFP_KERNEL);
 	struct page *between = NULL;
 	unsigned int i;
+	int ret = 0;
 
-	if (!pages)
-		return NULL;
-	for (i = 0; i < buf->nr; i++) {
+	for (i = 0; !ret && i < buf->nr; i++) {
 		pages[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
 		if (scattered) {
 			if (between)
 				__free_page(between);
 			between = alloc_page(GFP_KERNEL);
 		}
-		if (!pages[i] || (scattered && !between)) {
-			free_pages_of(pages, buf->nr);
-			pages = NULL;
-			break;
-		}
+		if (!pages[i] || (scattered && !between))
+			ret = -ENOMEM;
 	}
 	if (between)
 		__free_page(between);
-	return pages;
+	return ret;
+}
+
+/* The place of each turn: host memory, and for who wanders each provider then. */
+static int alloc_memory(const struct moving_buf *buf, unsigned int turn,
+			struct memory *memory)
+{
+	unsigned int place = 0;
+	int ret;
+
+	if (buf->behaviour & EXPORTER_WANDERS)
+		place = turn % (providers + 1);
+	*memory = (struct memory){
+		.pages = kvcalloc(buf->nr, sizeof(*memory->pages), GFP_KERNEL),
+	};
+	if (!memory->pages)
+		return -ENOMEM;
+	if (place)
+		ret = alloc_p2p_pages(buf, memory, provider[place - 1]);
+	else
+		ret = alloc_host_pages(buf, memory->pages);
+	if (ret)
+		free_memory(buf, memory);
+	return ret;
+}
+
+/* P2P memory is as device memory to the CPU; host memory can be reached as that. */
+static void store(struct page *page, size_t at, const void *data, size_t length)
+{
+	memcpy_toio((void __iomem *)page_address(page) + at, data, length);
+}
+
+static void load(void *data, struct page *page, size_t at, size_t length)
+{
+	memcpy_fromio(data, (void __iomem *)page_address(page) + at, length);
+}
+
+static void fill(struct page *page, int pattern)
+{
+	memset_io((void __iomem *)page_address(page), pattern, PAGE_SIZE);
 }
 
 static int moving_attach(struct dma_buf *dmabuf,
@@ -135,8 +213,8 @@ static struct sg_table *moving_map(struct dma_buf_attachment *attach,
 	sgt = kzalloc(sizeof(*sgt), GFP_KERNEL);
 	if (!sgt)
 		return ERR_PTR(-ENOMEM);
-	ret = sg_alloc_table_from_pages(sgt, buf->pages, nr, 0,
-					(unsigned long)nr * PAGE_SIZE,
+	ret = sg_alloc_table_from_pages(sgt, buf->now.pages, nr, 0,
+					nr * PAGE_SIZE,
 					GFP_KERNEL);
 	if (ret)
 		goto free;
@@ -165,18 +243,23 @@ static void moving_unmap(struct dma_buf_attachment *attach,
 	atomic64_dec(&mapped);
 }
 
-/* Whether what was left behind is as it was left. */
+/* Protects the page by way of which data are copied and looked at. */
+static DEFINE_MUTEX(between_mutex);
+static u8 between[PAGE_SIZE];
+
+/* Whether what was left behind is as it was left; it is freed. */
 static void check_left(struct moving_buf *buf)
 {
 	unsigned int i;
 
-	for (i = 0; buf->left && i < buf->nr; i++) {
-		void *data = kmap_local_page(buf->left[i]);
-
-		if (memchr_inv(data, LEFT_BEHIND, PAGE_SIZE))
+	mutex_lock(&between_mutex);
+	for (i = 0; buf->left.pages && i < buf->nr; i++) {
+		load(between, buf->left.pages[i], 0, PAGE_SIZE);
+		if (memchr_inv(between, LEFT_BEHIND, PAGE_SIZE))
 			atomic64_inc(&stale);
-		kunmap_local(data);
 	}
+	mutex_unlock(&between_mutex);
+	free_memory(buf, &buf->left);
 }
 
 static void moving_release(struct dma_buf *dmabuf)
@@ -184,8 +267,7 @@ static void moving_release(struct dma_buf *dmabuf)
 	struct moving_buf *buf = dmabuf->priv;
 
 	check_left(buf);
-	free_pages_of(buf->left, buf->nr);
-	free_pages_of(buf->pages, buf->nr);
+	free_memory(buf, &buf->now);
 	kfree(buf);
 }
 
@@ -204,10 +286,13 @@ static void move_data(struct moving_buf *buf, struct page **to,
 {
 	unsigned int i;
 
+	mutex_lock(&between_mutex);
 	for (i = 0; i < buf->nr; i++) {
-		copy_highpage(to[i], from[i]);
-		memset_page(from[i], 0, LEFT_BEHIND, PAGE_SIZE);
+		load(between, from[i], 0, PAGE_SIZE);
+		store(to[i], 0, between, PAGE_SIZE);
+		fill(from[i], LEFT_BEHIND);
 	}
+	mutex_unlock(&between_mutex);
 }
 
 /* A move whose data follow later, as a GPU copies them: the fence tells when. */
@@ -256,7 +341,7 @@ static bool copy_later(struct dma_buf *dmabuf, struct page **to)
 	if (!copy)
 		return false;
 	for (i = 0; i < buf->nr; i++)
-		memset_page(to[i], 0, NOT_COPIED_YET, PAGE_SIZE);
+		fill(to[i], NOT_COPIED_YET);
 	spin_lock_init(&copy->lock);
 	dma_fence_init(&copy->fence, &late_fence_ops, &copy->lock,
 		       dma_fence_context_alloc(1), 1);
@@ -264,7 +349,7 @@ static bool copy_later(struct dma_buf *dmabuf, struct page **to)
 	get_dma_buf(dmabuf);
 	copy->dmabuf = dmabuf;
 	copy->to = to;
-	copy->from = buf->pages;
+	copy->from = buf->now.pages;
 	dma_resv_add_fence(dmabuf->resv, &copy->fence, DMA_RESV_USAGE_KERNEL);
 	queue_delayed_work(copies, &copy->work, msecs_to_jiffies(COPY_LATER_MS));
 	return true;
@@ -278,19 +363,25 @@ static void wait_for_data(struct dma_buf *dmabuf)
 }
 
 /* The reservation lock is held. */
-static void move_to(struct dma_buf *dmabuf, struct page **pages)
+static int move(struct dma_buf *dmabuf)
 {
 	struct moving_buf *buf = dmabuf->priv;
+	struct memory to;
+	int ret;
 
+	ret = alloc_memory(buf, buf->turn + 1, &to);
+	if (ret)
+		return ret;
 	wait_for_data(dmabuf);
 	dma_buf_move_notify(dmabuf);
-	if (!copy_later(dmabuf, pages))
-		move_data(buf, pages, buf->pages);
+	if (!copy_later(dmabuf, to.pages))
+		move_data(buf, to.pages, buf->now.pages);
 	check_left(buf);
-	free_pages_of(buf->left, buf->nr);
-	buf->left = buf->pages;
-	buf->pages = pages;
+	buf->left = buf->now;
+	buf->now = to;
+	buf->turn++;
 	atomic64_inc(&moves);
+	return 0;
 }
 
 /* A dma-buf of this module's, with a reference */
@@ -308,18 +399,15 @@ static struct dma_buf *get_buf(int fd)
 static long exporter_move(int fd)
 {
 	struct dma_buf *dmabuf = get_buf(fd);
-	struct page **pages;
+	int ret;
 
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
-	pages = alloc_pages_of(dmabuf->priv);
-	if (pages) {
-		dma_resv_lock(dmabuf->resv, NULL);
-		move_to(dmabuf, pages);
-		dma_resv_unlock(dmabuf->resv);
-	}
+	dma_resv_lock(dmabuf->resv, NULL);
+	ret = move(dmabuf);
+	dma_resv_unlock(dmabuf->resv);
 	dma_buf_put(dmabuf);
-	return pages ? 0 : -ENOMEM;
+	return ret;
 }
 
 /* Copy between the dma-buf, where it is now, and @data. */
@@ -332,13 +420,13 @@ static void copy_data(struct dma_buf *dmabuf, u64 at, size_t length, void *data,
 	dma_resv_lock(dmabuf->resv, NULL);
 	wait_for_data(dmabuf);
 	for (; length; at += part, data += part, length -= part) {
-		struct page *page = buf->pages[at >> PAGE_SHIFT];
+		struct page *page = buf->now.pages[at >> PAGE_SHIFT];
 
 		part = min_t(size_t, length, PAGE_SIZE - offset_in_page(at));
 		if (write)
-			memcpy_to_page(page, offset_in_page(at), data, part);
+			store(page, offset_in_page(at), data, part);
 		else
-			memcpy_from_page(data, page, offset_in_page(at), part);
+			load(data, page, offset_in_page(at), part);
 	}
 	dma_resv_unlock(dmabuf->resv);
 }
@@ -377,7 +465,7 @@ static long exporter_create(const struct exporter_create *c)
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct moving_buf *buf;
 	struct dma_buf *dmabuf;
-	int fd;
+	int fd, ret;
 
 	if (!c->size || c->size % PAGE_SIZE || c->size > SZ_1G ||
 	    c->behaviour & ~EXPORTER_BEHAVIOURS)
@@ -387,10 +475,10 @@ static long exporter_create(const struct exporter_create *c)
 		return -ENOMEM;
 	buf->behaviour = c->behaviour;
 	buf->nr = c->size >> PAGE_SHIFT;
-	buf->pages = alloc_pages_of(buf);
-	if (!buf->pages) {
+	ret = alloc_memory(buf, 0, &buf->now);
+	if (ret) {
 		kfree(buf);
-		return -ENOMEM;
+		return ret;
 	}
 	info.ops = &moving_ops;
 	info.size = c->size;
@@ -398,7 +486,7 @@ static long exporter_create(const struct exporter_create *c)
 	info.priv = buf;
 	dmabuf = dma_buf_export(&info);
 	if (IS_ERR(dmabuf)) {
-		free_pages_of(buf->pages, buf->nr);
+		free_memory(buf, &buf->now);
 		kfree(buf);
 		return PTR_ERR(dmabuf);
 	}

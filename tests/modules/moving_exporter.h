@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * /dev/moving_exporter: dma-bufs of host memory that move when asked to, and exporters that behave badly. For the
+ * /dev/moving_exporter: dma-bufs that move when asked to, and exporters that behave badly. For the
  * module and for its users.
  */
 #ifndef MOVING_EXPORTER_H
@@ -16,7 +16,8 @@
 #define EXPORTER_SHORT 8U	/* gives out a page less than there is */
 #define EXPORTER_PHYSICAL 16U	/* gives out the CPU's addresses */
 #define EXPORTER_LATE 32U	/* copies what it moves later, and has a fence until then */
-#define EXPORTER_BEHAVIOURS 63U
+#define EXPORTER_WANDERS 64U	/* between host memory and that of the module's providers */
+#define EXPORTER_BEHAVIOURS 127U
 
 /**
  * struct exporter_create - make a dma-buf

@@ -25,9 +25,9 @@ static struct {
 	const char *p2p;
 	const char *rebind;
 	const char *dma_buf;
-	unsigned long move;
+	unsigned long move, moves;
 	unsigned long size, skip, run, operations, depth, longest, seed, align;
-	bool huge;
+	bool huge, unreachable;
 } opt = {
 	.size = 4 << 20,
 	.operations = 200,
@@ -42,11 +42,16 @@ static const struct option_entry options[] = {
 	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
 	  .text = &opt.p2p },
 	{ "dma-buf", "KIND",
-	  "the buffer is one: udmabuf, moving, scattered, late, or the name of a heap",
+	  "the buffer is one: udmabuf, moving, scattered, late, wandering, or the name of a heap",
 	  .text = &opt.dma_buf },
 	{ "move", "MICROSECONDS",
 	  "between moves of a dma-buf that can; 0: it stays",
 	  .number = &opt.move },
+	{ "moves", "N", "go on until it has moved as often",
+	  .number = &opt.moves },
+	{ "unreachable", NULL,
+	  "it moves to where the drive cannot reach it, too: I/O that fails with EREMOTEIO is issued again",
+	  .flag = &opt.unreachable },
 	{ "size", "BYTES", "of the buffer", .number = &opt.size },
 	{ "skip", "BYTES", "of its first page that are not registered",
 	  .number = &opt.skip },
@@ -80,7 +85,8 @@ static unsigned int lba_size;
 static unsigned char *buffer, *shadow, *drive, *scratch;
 static struct dma_memory memory;
 static atomic_bool stop;
-static unsigned long moved, again;
+static atomic_ulong moved;
+static unsigned long again, out_of_reach;
 
 static void load(void *to, size_t at, size_t length)
 {
@@ -190,12 +196,15 @@ static void prepare(const struct operation *op, unsigned int index)
 	sqe->user_data = index;
 }
 
-/* Its memory was taken away before the drive had it. */
+/* Its memory was taken away before the drive had it, or is out of the drive's reach for now. */
 static bool retried(const struct io_uring_cqe *cqe, const struct operation *op)
 {
-	if (!opt.move || cqe->res != -EAGAIN)
+	if (opt.move && cqe->res == -EAGAIN)
+		again++;
+	else if (opt.unreachable && cqe->res == -EREMOTEIO)
+		out_of_reach++;
+	else
 		return false;
-	again++;
 	prepare(op, cqe->user_data);
 	if (io_uring_submit(&ring) != 1)
 		errx(1, "io_uring_submit");
@@ -325,6 +334,7 @@ static void round_of(unsigned long number)
 
 int main(int argc, char **argv)
 {
+	unsigned long number;
 	pthread_t mover;
 
 	parse_options(argc, argv,
@@ -333,31 +343,35 @@ int main(int argc, char **argv)
 		      options);
 	if (!opt.device || !opt.depth || opt.depth > MAX_DEPTH ||
 	    opt.skip >= PAGE || (opt.run && !opt.p2p) ||
+	    (opt.moves && !opt.move) ||
 	    (opt.dma_buf && (opt.skip || opt.run || opt.p2p || opt.rebind)))
 		errx(1, "see --help");
 	random_state = opt.seed;
 	set_up();
 	if (opt.move && pthread_create(&mover, NULL, keep_moving, NULL))
 		errx(1, "pthread_create");
-	for (unsigned long i = 0; i < opt.operations; i += opt.depth) {
-		if (opt.rebind && i >= opt.operations / 2) {
+	for (number = 0; number < opt.operations || moved < opt.moves;
+	     number += opt.depth) {
+		if (opt.rebind && number >= opt.operations / 2) {
 			rebind();
 			opt.rebind = NULL;
 		}
-		round_of(i);
+		round_of(number);
 	}
 	atomic_store(&stop, true);
 	if (opt.move)
 		pthread_join(mover, NULL);
-	compare(shadow, 0, opt.size, opt.operations);
+	compare(shadow, 0, opt.size, number);
 	if (io_uring_unregister_buffers(&ring))
 		errx(1, "unregistering");
-	printf("%lu operations\n", opt.operations);
+	printf("%lu operations\n", number);
 	if (memory.exporter >= 0 && opt.dma_buf &&
 	    exporter_counts(memory.exporter).stale)
 		errx(1, "the drive wrote to memory that had moved");
 	if (opt.move)
-		printf("moved %lu times, issued again %lu times\n", moved,
-		       again);
+		printf("moved %lu times, issued again %lu times\n",
+		       atomic_load(&moved), again);
+	if (opt.unreachable)
+		printf("out of reach %lu times\n", out_of_reach);
 	return 0;
 }

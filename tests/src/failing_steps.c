@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Fail the first, second, ... allocation of memory that registering a buffer makes, and that the first and the next
+ * read and write of it make. What fails says so, and is right when it is tried again.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "data.h"
+#include "dma_bufs.h"
+#include "options.h"
+
+/* The kernel's own count-down of one thread, of CONFIG_FAULT_INJECTION */
+#define FAIL_NTH "/proc/thread-self/fail-nth"
+/* No step makes as many allocations. */
+#define MAX_NTH 2000
+
+static struct {
+	const char *device;
+	const char *p2p;
+	const char *dma_buf;
+	unsigned long size, run;
+} opt = {
+	.size = 256 << 10,
+};
+
+static const struct option_entry options[] = {
+	{ "device", "PATH", "block device; its first --size bytes are destroyed",
+	  .text = &opt.device },
+	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
+	  .text = &opt.p2p },
+	{ "run", "BYTES",
+	  "of P2P memory, and as many of host memory, in turns; 0: all is of one kind",
+	  .number = &opt.run },
+	{ "dma-buf", "KIND",
+	  "the buffer is one: udmabuf, moving, scattered, wandering, or the name of a heap",
+	  .text = &opt.dma_buf },
+	{ "size", "BYTES", "of the buffer", .number = &opt.size },
+	{}
+};
+
+static struct io_uring ring;
+static int fd, fail_nth;
+static unsigned char *content, *seen;
+/* The buffer; only one of them is there. */
+static unsigned char *buffer;
+static struct dma_memory memory;
+
+static void map_buffer(void)
+{
+	int p2p;
+
+	if (opt.dma_buf) {
+		memory = dma_memory_create(opt.dma_buf, opt.size);
+		return;
+	}
+	buffer = map_memory(opt.run ? NULL : opt.p2p, opt.size);
+	if (!opt.run)
+		return;
+	p2p = open(opt.p2p, O_RDWR);
+	if (p2p < 0)
+		err(1, "%s", opt.p2p);
+	for (size_t at = 0; at < opt.size; at += 2 * opt.run)
+		if (mmap(buffer + at, opt.run, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, p2p, 0) == MAP_FAILED)
+			err(1, "%s: mapping %lu bytes", opt.p2p, opt.run);
+	close(p2p);
+}
+
+static void unmap_buffer(void)
+{
+	if (!opt.dma_buf) {
+		munmap(buffer, opt.size);
+		return;
+	}
+	if (memory.map)
+		munmap(memory.map, opt.size);
+	if (memory.exporter >= 0)
+		close(memory.exporter);
+	close(memory.fd);
+}
+
+static void load_buffer(unsigned char *to)
+{
+	if (opt.dma_buf)
+		dma_memory_copy(&memory, to, 0, opt.size, false);
+	else
+		copy_words(to, buffer, opt.size);
+}
+
+static void store_buffer(unsigned char *from)
+{
+	if (opt.dma_buf)
+		dma_memory_copy(&memory, from, 0, opt.size, true);
+	else
+		copy_words(buffer, from, opt.size);
+}
+
+static long register_buffer(void)
+{
+	struct iovec iov = { buffer, opt.size };
+	long ret;
+
+	if (opt.dma_buf)
+		ret = dma_buf_register(&ring, 0, memory.fd, fd);
+	else
+		ret = io_uring_register_buffers_update_tag(&ring, 0, &iov, NULL,
+							   1);
+	return ret < 0 ? ret : 0;
+}
+
+static void unregister_buffer(void)
+{
+	struct iovec iov = {};
+
+	if (io_uring_register_buffers_update_tag(&ring, 0, &iov, NULL, 1) != 1)
+		errx(1, "emptying a slot of buffers");
+}
+
+/* Returns what the completion says, or why there was none. */
+static long transfer(bool write)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	struct io_uring_cqe *cqe;
+	long ret;
+
+	if (write)
+		io_uring_prep_write_fixed(sqe, fd, buffer, opt.size, 0, 0);
+	else
+		io_uring_prep_read_fixed(sqe, fd, buffer, opt.size, 0, 0);
+	/* What could not be submitted stays in the queue. */
+	do
+		ret = io_uring_submit(&ring);
+	while (ret == -EAGAIN || ret == -ENOMEM);
+	if (ret != 1)
+		errx(1, "io_uring_submit: %ld", ret);
+	if (io_uring_wait_cqe(&ring, &cqe))
+		errx(1, "io_uring_wait_cqe");
+	ret = cqe->res;
+	io_uring_cqe_seen(&ring, cqe);
+	if (ret > 0 && ret != (long)opt.size)
+		errx(1, "%ld of %lu bytes", ret, opt.size);
+	return ret < 0 ? ret : 0;
+}
+
+static long read_buffer(void)
+{
+	return transfer(false);
+}
+
+static long write_buffer(void)
+{
+	return transfer(true);
+}
+
+static void set_fail_nth(unsigned int nth)
+{
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%u", nth);
+
+	if (pwrite(fail_nth, text, length, 0) != length)
+		err(1, FAIL_NTH);
+}
+
+/* Run a step whose nth allocation fails. Returns whether it makes as many. */
+static bool fails(long (*step)(void), unsigned int nth, long *result)
+{
+	char text[16] = "";
+
+	set_fail_nth(nth);
+	*result = step();
+	if (pread(fail_nth, text, sizeof(text) - 1, 0) <= 0)
+		err(1, FAIL_NTH);
+	set_fail_nth(0);
+	return !atoi(text);
+}
+
+/* After a failure or without one: what is registered is right. */
+static void check_data(const char *name, unsigned int nth)
+{
+	memset(seen, 0x5a, opt.size);
+	store_buffer(seen);
+	if (read_buffer())
+		errx(1, "%s, allocation %u: reading after it", name, nth);
+	load_buffer(seen);
+	if (memcmp(seen, content, opt.size))
+		errx(1, "%s, allocation %u: wrong data after it", name, nth);
+	fill_random(content, opt.size);
+	store_buffer(content);
+	if (write_buffer())
+		errx(1, "%s, allocation %u: writing after it", name, nth);
+	if (pread(fd, seen, opt.size, 0) != (ssize_t)opt.size)
+		err(1, "%s", opt.device);
+	if (memcmp(seen, content, opt.size))
+		errx(1, "%s, allocation %u: the drive has wrong data after it",
+		     name, nth);
+}
+
+/*
+ * before: what is done without failures first, each time in a buffer that was never used.
+ */
+static void try_step(const char *name, long (*step)(void),
+		     long (*before)(void))
+{
+	unsigned int nth, errors = 0;
+	bool failed = true;
+	long ret;
+
+	for (nth = 1; failed; nth++) {
+		if (nth == MAX_NTH)
+			errx(1, "%s: no end of allocations", name);
+		map_buffer();
+		if (step != register_buffer && register_buffer())
+			errx(1, "%s: registering", name);
+		if (before && before())
+			errx(1, "%s: what comes before", name);
+		if (step == write_buffer)
+			store_buffer(content);
+		failed = fails(step, nth, &ret);
+		if (ret && (!failed || ret != -ENOMEM))
+			errx(1, "%s, allocation %u: %s", name, nth,
+			     strerror(-ret));
+		errors += !!ret;
+		if (ret && step == register_buffer && register_buffer())
+			errx(1, "%s, allocation %u: registering after it", name,
+			     nth);
+		check_data(name, nth);
+		unregister_buffer();
+		unmap_buffer();
+	}
+	printf("%s: %u allocations, %u errors\n", name, nth - 2, errors);
+}
+
+int main(int argc, char **argv)
+{
+	int ret;
+
+	parse_options(argc, argv,
+		      "failing_steps --device PATH [option...]\n\n"
+		      "Fails each allocation of registering a buffer and of its I/O in turn.",
+		      options);
+	if (!opt.device || (opt.run && !opt.p2p) || (opt.dma_buf && opt.p2p))
+		errx(1, "see --help");
+	fail_nth = open(FAIL_NTH, O_RDWR);
+	if (fail_nth < 0)
+		err(1, FAIL_NTH);
+	content = fill_drive(opt.device, opt.size, &fd);
+	seen = map_memory(NULL, opt.size);
+	ret = io_uring_queue_init(4, &ring, 0) ?:
+	      io_uring_register_buffers_sparse(&ring, 1);
+	if (ret)
+		errx(1, "a ring with buffers: %s", strerror(-ret));
+	try_step("registering", register_buffer, NULL);
+	try_step("first read", read_buffer, NULL);
+	try_step("first write", write_buffer, NULL);
+	try_step("next read", read_buffer, read_buffer);
+	return 0;
+}
