@@ -103,20 +103,13 @@ static bool dma_buf_reg_is_ram(phys_addr_t phys, u64 len)
 				 IORES_DESC_NONE) == REGION_INTERSECTS;
 }
 
-/*
- * Class of what an IOMMU leads the device to. Nothing of that is routed by a switch, as
- * it is translated first. What is neither RAM nor in a BAR cannot be told.
- */
+/* Class of what an IOMMU leads the device to. What is neither RAM nor in a BAR cannot be told. */
 static enum pci_p2pdma_map_type
 dma_buf_reg_phys_class(const struct dma_reg_way *way, phys_addr_t phys)
 {
-	enum pci_p2pdma_map_type map;
-
 	if (dma_buf_reg_is_ram(phys, 1))
 		return PCI_P2PDMA_MAP_NONE;
-	map = pci_p2pdma_resource_map_type(way->dev, phys);
-	return map == PCI_P2PDMA_MAP_BUS_ADDR ?
-		       PCI_P2PDMA_MAP_THRU_HOST_BRIDGE : map;
+	return pci_p2pdma_resource_map_type(way->dev, phys);
 }
 
 /*
@@ -320,7 +313,8 @@ unmap:
  *   owner cannot use
  * * -EOPNOTSUPP, -EPERM: as for dma_register_phys()
  * * -ENOMEM: no memory for the ranges
- * * -EAGAIN: the exporter was not done with moving it within 10 seconds
+ * * -EAGAIN: the exporter was not done with moving it within 10 seconds, or gave up
+ *   for a signal
  * * others: the exporter's
  */
 int dma_buf_registration_map(struct dma_buf_registration *buf)
@@ -329,13 +323,15 @@ int dma_buf_registration_map(struct dma_buf_registration *buf)
 	int ret = -ENODEV;
 
 	mutex_lock(&buf->lock);
-	if (buf->attach) {
+	/* A client that goes does not wait for mappings made meanwhile. */
+	if (buf->attach && !READ_ONCE(buf->client->closed)) {
 		dma_resv_lock(buf->dmabuf->resv, NULL);
 		ret = buf->reg ? 0 : dma_buf_reg_map(buf, end);
 		dma_resv_unlock(buf->dmabuf->resv);
 	}
 	mutex_unlock(&buf->lock);
-	return ret;
+	/* A signal may interrupt the exporter, but not a block device's I/O. */
+	return ret == -ERESTARTSYS || ret == -EINTR ? -EAGAIN : ret;
 }
 
 static void dma_buf_reg_put(struct dma_buf_registration *buf)
@@ -382,8 +378,9 @@ static void dma_buf_reg_delist(struct dma_buf_registration *buf)
 }
 
 /*
- * A client that goes waits for @buf->lock from the time that it is in its list.
- * Attaching maps what an exporter cannot move, so the device is looked at first.
+ * A client that goes waits for @buf->lock from the time that it is in its list, and
+ * its device has an IOMMU's domain until then. Attaching maps what an exporter cannot
+ * move, so the device is looked at before.
  */
 static int dma_buf_reg_attach(struct dma_buf_registration *buf)
 {
@@ -391,12 +388,9 @@ static int dma_buf_reg_attach(struct dma_buf_registration *buf)
 	struct dma_reg_way way;
 	int ret;
 
-	ret = dma_buf_reg_find_way(buf->client->dev, &way);
-	if (ret)
-		return ret;
-
 	mutex_lock(&buf->lock);
-	ret = dma_buf_reg_enlist(buf);
+	ret = dma_buf_reg_enlist(buf) ?:
+	      dma_buf_reg_find_way(buf->client->dev, &way);
 	if (!ret) {
 		attach = dma_buf_dynamic_attach(buf->dmabuf, buf->client->dev,
 						&dma_buf_reg_attach_ops, buf);
@@ -496,7 +490,7 @@ void dma_buf_client_exit(struct dma_buf_client *client)
 	struct dma_buf_registration *buf;
 
 	mutex_lock(&dma_buf_clients_mutex);
-	client->closed = true;
+	WRITE_ONCE(client->closed, true);
 	while (!list_empty(&client->bufs)) {
 		buf = list_first_entry(&client->bufs,
 				       struct dma_buf_registration, node);

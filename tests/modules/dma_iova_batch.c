@@ -123,6 +123,49 @@ static void test_slot_place(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dma_iova_try_slot(dev, &state, NULL, 0, 0, 1));
 }
 
+/* Each granule of @state is mapped to that of @phys; then it is unmapped again. */
+static void link_all(struct kunit *test, struct dma_iova_state *state,
+		     phys_addr_t phys, size_t size)
+{
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, state, phys, 0, size,
+					       DMA_TO_DEVICE, 0));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, state, 0, size));
+	for (size_t at = 0; at < size; at += granule())
+		KUNIT_ASSERT_EQ(test, phys + at,
+				iommu_iova_to_phys(domain, state->addr + at));
+	dma_iova_destroy(dev, state, size, DMA_TO_DEVICE, 0);
+	KUNIT_ASSERT_EQ(test, 0, iommu_iova_to_phys(domain, state->addr));
+	KUNIT_ASSERT_EQ(test, 0, iommu_iova_to_phys(domain, state->addr + size -
+								    granule()));
+}
+
+/* Wherever in memory: within the slot, and aligned as the memory is as far as there is room. */
+static void test_slot_as_memory(struct kunit *test)
+{
+	phys_addr_t base = ALIGN(virt_to_phys(memory), DMA_IOVA_SLOT_SIZE);
+	struct dma_iova_state state;
+	size_t at, size, mask;
+
+	skip_in_turns(test);
+	if (!slots.as_memory)
+		kunit_skip(test, "no page sizes fit in a slot");
+	for (at = 0; at < DMA_IOVA_SLOT_SIZE; at += granule())
+		for (size = 2 * granule(); size <= DMA_IOVA_SLOT_SIZE;
+		     size += granule()) {
+			phys_addr_t phys = base + at;
+
+			KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, &state,
+								  &slots, 1,
+								  phys, size));
+			expect_place(test, &state, 1, 0, size);
+			mask = DMA_IOVA_SLOT_SIZE - 1;
+			while ((at & mask) + size > DMA_IOVA_SLOT_SIZE)
+				mask >>= 1;
+			KUNIT_ASSERT_EQ(test, at & mask, state.addr & mask);
+			link_all(test, &state, phys, size);
+		}
+}
+
 static bool low_first;
 
 static void restore_low_first(void *unused)
@@ -746,6 +789,7 @@ static void test_by_page(struct kunit *test)
 
 static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_slot_place),
+	KUNIT_CASE(test_slot_as_memory),
 	KUNIT_CASE(test_slots_low),
 	KUNIT_CASE(test_slots_high),
 	KUNIT_CASE(test_slot_kept),

@@ -184,12 +184,35 @@ static void moving_unpin(struct dma_buf_attachment *attach)
 {
 }
 
+/* What of it is mapped as a BAR */
+static bool is_resource(const struct moving_buf *buf)
+{
+	return buf->behaviour & EXPORTER_RESOURCE && buf->now.p2p;
+}
+
+/* As drivers of GPUs do, whose memory has no pages: one range. */
+static int map_resource(struct moving_buf *buf, struct device *dev,
+			struct sg_table *sgt, enum dma_data_direction dir)
+{
+	phys_addr_t phys = page_to_phys(buf->now.pages[0]);
+	dma_addr_t addr = dma_map_resource(dev, phys, size_of(buf), dir, 0);
+
+	if (dma_mapping_error(dev, addr))
+		return -EIO;
+	sg_dma_address(sgt->sgl) = addr;
+	sg_dma_len(sgt->sgl) = size_of(buf);
+	sgt->nents = 1;
+	return 0;
+}
+
 static int moving_map_sgt(struct moving_buf *buf, struct device *dev,
 			  struct sg_table *sgt, enum dma_data_direction dir)
 {
 	struct scatterlist *sg;
 	int i;
 
+	if (is_resource(buf))
+		return map_resource(buf, dev, sgt, dir);
 	if (!(buf->behaviour & EXPORTER_PHYSICAL))
 		return dma_map_sgtable(dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	for_each_sgtable_sg(sgt, sg, i) {
@@ -236,7 +259,10 @@ static void moving_unmap(struct dma_buf_attachment *attach,
 {
 	struct moving_buf *buf = attach->dmabuf->priv;
 
-	if (!(buf->behaviour & EXPORTER_PHYSICAL))
+	if (is_resource(buf))
+		dma_unmap_resource(attach->dev, sg_dma_address(sgt->sgl),
+				   size_of(buf), dir, 0);
+	else if (!(buf->behaviour & EXPORTER_PHYSICAL))
 		dma_unmap_sgtable(attach->dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(sgt);
 	kfree(sgt);

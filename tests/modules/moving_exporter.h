@@ -17,7 +17,8 @@
 #define EXPORTER_PHYSICAL 16U	/* gives out the CPU's addresses */
 #define EXPORTER_LATE 32U	/* copies what it moves later, and has a fence until then */
 #define EXPORTER_WANDERS 64U	/* between host memory and that of the module's providers */
-#define EXPORTER_BEHAVIOURS 127U
+#define EXPORTER_RESOURCE 128U	/* maps P2P memory as a BAR, without its pages, whoever may reach it */
+#define EXPORTER_BEHAVIOURS 255U
 
 /**
  * struct exporter_create - make a dma-buf

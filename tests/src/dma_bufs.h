@@ -155,7 +155,7 @@ static inline int heap_alloc(const char *heap, size_t size)
 	return data.fd;
 }
 
-/* kind: moving, scattered, late, wandering, udmabuf, or the name of a heap */
+/* kind: moving, scattered, late, wandering, resource, udmabuf, or the name of a heap */
 static inline struct dma_memory dma_memory_create(const char *kind, size_t size)
 {
 	struct dma_memory m = { .exporter = -1, .size = size };
@@ -167,6 +167,8 @@ static inline struct dma_memory dma_memory_create(const char *kind, size_t size)
 		behaviour = EXPORTER_LATE;
 	if (!strcmp(kind, "wandering"))
 		behaviour = EXPORTER_WANDERS | EXPORTER_SCATTERED;
+	if (!strcmp(kind, "resource"))
+		behaviour = EXPORTER_WANDERS | EXPORTER_RESOURCE;
 	if (behaviour || !strcmp(kind, "moving")) {
 		m.exporter = exporter_open();
 		m.fd = exporter_create(m.exporter, size, behaviour, O_RDWR);

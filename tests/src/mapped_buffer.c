@@ -27,7 +27,7 @@ static struct {
 	const char *dma_buf;
 	unsigned long move, moves;
 	unsigned long size, skip, run, operations, depth, longest, seed, align;
-	bool huge, unreachable;
+	bool huge, unreachable, reregister;
 } opt = {
 	.size = 4 << 20,
 	.operations = 200,
@@ -42,11 +42,14 @@ static const struct option_entry options[] = {
 	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
 	  .text = &opt.p2p },
 	{ "dma-buf", "KIND",
-	  "the buffer is one: udmabuf, moving, scattered, late, wandering, or the name of a heap",
+	  "the buffer is one: udmabuf, moving, scattered, late, wandering, resource, or the name of a heap",
 	  .text = &opt.dma_buf },
 	{ "move", "MICROSECONDS",
 	  "between moves of a dma-buf that can; 0: it stays",
 	  .number = &opt.move },
+	{ "reregister", NULL,
+	  "no I/O: register it and empty its slot until registering fails, and say how",
+	  .flag = &opt.reregister },
 	{ "moves", "N", "go on until it has moved as often",
 	  .number = &opt.moves },
 	{ "unreachable", NULL,
@@ -332,6 +335,23 @@ static void round_of(unsigned long number)
 		check(&ops[i], number + i);
 }
 
+/* The drive may be going meanwhile; it is open, and stays so. */
+static void register_until_refused(void)
+{
+	struct iovec iov = {};
+	unsigned long count = 0;
+	int ret;
+
+	do {
+		if (io_uring_register_buffers_update_tag(&ring, 0, &iov, NULL,
+							 1) != 1)
+			errx(1, "emptying a slot of buffers");
+		count++;
+		ret = dma_buf_register(&ring, 0, memory.fd, fd);
+	} while (ret == 1);
+	printf("registered %lu times, then: %s\n", count, strerror(-ret));
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long number;
@@ -344,10 +364,15 @@ int main(int argc, char **argv)
 	if (!opt.device || !opt.depth || opt.depth > MAX_DEPTH ||
 	    opt.skip >= PAGE || (opt.run && !opt.p2p) ||
 	    (opt.moves && !opt.move) ||
+	    (opt.reregister && !opt.dma_buf) ||
 	    (opt.dma_buf && (opt.skip || opt.run || opt.p2p || opt.rebind)))
 		errx(1, "see --help");
 	random_state = opt.seed;
 	set_up();
+	if (opt.reregister) {
+		register_until_refused();
+		return 0;
+	}
 	if (opt.move && pthread_create(&mover, NULL, keep_moving, NULL))
 		errx(1, "pthread_create");
 	for (number = 0; number < opt.operations || moved < opt.moves;
