@@ -2,10 +2,10 @@
 # Compare the medians of a kernel, $now[0], with those of the baseline, $baseline[0]; both are of gate-medians.jq.
 # Prints KTAP.
 
-# By what factor instructions of a kind may grow: twice what boots of the case lay apart, at least what boots of any
-# case do, as interrupts are shared by chance; and eight instructions, which matter to a case that takes a hundred.
+# By what factor instructions of a kind may grow: a quarter more than a boot of the case lay off, at least what boots of
+# any case do, as interrupts are shared by chance; and eight instructions, which matter to a case that takes a hundred.
 def allowed($old; kind):
-	1 + ([2 * $old.apart[kind],
+	1 + ([1.25 * $old.apart[kind],
 		{map_unmap: 0.02, path: 0.05}[kind],
 		if kind == "map_unmap" then 8 / $old.map_unmap else 0 end] | max);
 

@@ -6,10 +6,10 @@ def mean: add / length;
 def median: sort | (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2;
 def tenth: . * 10 | round / 10 + 0;
 
-# Twice the median distance from the median, as a share of it.
+# The largest distance of a boot from the median, as a share of it.
 def apart:
 	median as $middle
-	| if $middle > 0 then (map(. - $middle | fabs) | median) * 2 / $middle else 0 end;
+	| if $middle > 0 then (map(. - $middle | fabs) | max) / $middle else 0 end;
 
 def batches: .calls.completion_batch // 0;
 
