@@ -9,6 +9,7 @@
 #include <linux/prandom.h>
 
 #include "blk.h"
+#include "blk-dma-buffer-limits.h"
 
 #define MAX_VECS 40
 #define MAX_RANGES 3
@@ -46,7 +47,6 @@ static struct fixture *fixture(struct kunit *test)
 	f->map.reg = f->reg;
 	f->map.map = PCI_P2PDMA_MAP_NONE;
 	f->map.buf = &f->buf;
-	f->buf.bvec = f->bvec;
 	f->rq.bio = &f->bio;
 	prandom_seed_state(&f->rnd, 4711);
 	return f;
@@ -71,8 +71,7 @@ static void lay_buffer(struct fixture *f, unsigned int nr_vecs,
 		f->before[i] = size;
 		size += to - from;
 	}
-	f->buf.nr_bvecs = nr_vecs;
-	f->buf.shift = shift;
+	blk_dma_buffer_init(&f->buf, f->bvec, nr_vecs, shift);
 	f->reg->size = size;
 	for (i = 0; i < MAX_RANGES; i++) {
 		f->reg->ranges[i].addr = BIT_ULL(40 + i);

@@ -90,10 +90,12 @@ void blk_dma_buffer_init(struct blk_dma_buffer *buf, const struct bio_vec *bvec,
 	buf->bvec = bvec;
 	buf->nr_bvecs = nr_bvecs;
 	buf->shift = shift;
+	buf->lacks = nr_bvecs > 1 ? BIT(shift) - bvec->bv_len : 0;
 	buf->revoked = false;
 	buf->maps = NULL;
 	mutex_init(&buf->lock);
 }
+EXPORT_SYMBOL_IF_KUNIT(blk_dma_buffer_init);
 
 /* Unpinning is the buffer's owner's, who comes to that by itself. */
 static void blk_dma_buffer_revoked(struct dma_registration *reg,
@@ -405,60 +407,8 @@ int blk_dma_buffer_ready(struct blk_dma_buffer_map *map, bool nowait)
 }
 #endif /* CONFIG_DMA_SHARED_BUFFER */
 
-/*
- * The bytes of the buffer that come before the data of @bio, whose vectors are the
- * buffer's unless somebody has given it others.
- */
-static bool blk_dma_buffer_offset(const struct blk_dma_buffer *buf,
-				  struct bio *bio, u64 *offset)
-{
-	unsigned long i = bio->bi_io_vec + bio->bi_iter.bi_idx - buf->bvec;
-
-	if (unlikely(i >= buf->nr_bvecs))
-		return false;
-	*offset = bio->bi_iter.bi_bvec_done;
-	if (i)
-		*offset += buf->bvec->bv_len + ((u64)(i - 1) << buf->shift);
-	return true;
-}
-
-/* The vector that has the byte at @offset */
-static unsigned int blk_dma_buffer_index(const struct blk_dma_buffer *buf,
-					 u64 offset)
-{
-	if (offset < buf->bvec->bv_len)
-		return 0;
-	return 1 + ((offset - buf->bvec->bv_len) >> buf->shift);
-}
-
-/*
- * For bio_split_rw(): whether a bio with a map is within the limits as it is, and of
- * how many segments. All its vectors but the first and the last are alike and begin
- * on a page, so they need not be looked through. *@max_bytes gets smaller if those of
- * a dma-buf are fewer.
- */
-bool blk_dma_buffer_fits(struct bio *bio, const struct queue_limits *lim,
-			 unsigned int *max_bytes, unsigned int *nr_segs)
-{
-	const struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
-	const struct blk_dma_buffer *buf = map->buf;
-	unsigned long mask = BIT(buf->shift) - 1;
-	u64 offset;
-
-	if (unlikely(map->max_bytes))
-		*max_bytes = min(*max_bytes, map->max_bytes);
-	if (bio->bi_iter.bi_size > *max_bytes || mask >= lim->max_segment_size ||
-	    (lim->seg_boundary_mask & mask) != mask ||
-	    (lim->virt_boundary_mask & ~mask) ||
-	    !blk_dma_buffer_offset(buf, bio, &offset))
-		return false;
-	*nr_segs = blk_dma_buffer_index(buf, offset + bio->bi_iter.bi_size - 1) -
-		   blk_dma_buffer_index(buf, offset) + 1;
-	return *nr_segs <= lim->max_segments;
-}
-EXPORT_SYMBOL_IF_KUNIT(blk_dma_buffer_fits);
-
-static bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
+/* For blk_dma_find_data(): become a user of a dma-buf, if it is mapped. */
+bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
 {
 	struct dma_registration *reg;
 	bool got;
@@ -470,6 +420,7 @@ static bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
 	rcu_read_unlock();
 	return got;
 }
+EXPORT_SYMBOL_GPL(blk_dma_buffer_tryget);
 
 /* The device is done with the dma-buf that @req has data of. Any context. */
 void blk_dma_put_data(struct request *req)
@@ -477,54 +428,3 @@ void blk_dma_put_data(struct request *req)
 	dma_registration_put(req->bio->bi_dma_buffer->reg);
 }
 EXPORT_SYMBOL_GPL(blk_dma_put_data);
-
-/**
- * blk_dma_find_data - the data of a request whose buffer stays mapped
- * @client: who will do the DMA
- * @req: the request, for which blk_dma_has_buffer() is true
- * @m: as for blk_dma_map_data()
- * @iter: @iter->addr is set to where the data begins, and @iter->len to the bytes
- *	from there on that are contiguous, up to the end of the data. There is no
- *	next range to ask for
- * @offset: set to the bytes of the buffer that come before the data
- *
- * Where @iter->len is all of the data, the caller may go on as if
- * blk_dma_map_data() had mapped it as one range. Otherwise it has to find the rest
- * in @req->bio->bi_dma_buffer, or to call blk_dma_map_data().
- *
- * The vectors of the bio say where in the buffer the data is, so the bio may have
- * been split. For a request of several bios this returns false.
- *
- * Where it returns true and the caller does not go on, call blk_dma_unmap().
- *
- * Context: any.
- * Return: false if the data is to be mapped by blk_dma_map_data(), or is gone: see
- * blk_dma_data_is_gone().
- */
-bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req,
-		       struct blk_dma_mapping *m, struct blk_dma_iter *iter,
-		       u64 *offset)
-{
-	struct bio *bio = req->bio;
-	struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
-	u64 left;
-
-	if (map->client_id != client->id || bio->bi_next ||
-	    !blk_dma_buffer_offset(map->buf, bio, offset))
-		return false;
-	iter->mode = BLK_DMA_REGISTERED;
-	if (unlikely(map->dma_buf)) {
-		if (!blk_dma_buffer_tryget(map))
-			return false;
-		iter->mode = BLK_DMA_DMA_BUF;
-	} else if (!blk_dma_buffer_is_live(map)) {
-		return false;
-	}
-	iter->addr = dma_registration_addr(map->reg, *offset, &left);
-	iter->len = min_t(u64, left, bio->bi_iter.bi_size);
-	iter->p2pdma.map = map->map;
-	iter->iter.is_integrity = false;
-	blk_dma_keep(m, iter);
-	return true;
-}
-EXPORT_SYMBOL_GPL(blk_dma_find_data);

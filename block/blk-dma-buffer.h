@@ -6,7 +6,7 @@
 #ifndef BLK_DMA_BUFFER_H
 #define BLK_DMA_BUFFER_H
 
-#include <linux/blk-mq.h>
+#include <linux/blk-mq-dma.h>
 #include <linux/dma-buf-registration.h>
 #include <linux/dma-registration.h>
 #include <linux/mutex.h>
@@ -14,8 +14,6 @@
 
 struct blk_dma_buffer;
 struct blk_dma_buffer_map;
-struct blk_dma_iter;
-struct blk_dma_mapping;
 
 /**
  * struct blk_dma_buffer_ops - what a driver keeps beside a mapped buffer
@@ -90,6 +88,7 @@ struct blk_dma_buffer_map {
  *	with no pages
  * @nr_bvecs: how many vectors
  * @shift: all vectors but the first and the last are 1 << @shift bytes
+ * @lacks: bytes that the first vector lacks of that, if it is not the only one
  *
  * Embedded in what owns it, from blk_dma_buffer_init() to blk_dma_buffer_exit().
  */
@@ -97,6 +96,7 @@ struct blk_dma_buffer {
 	const struct bio_vec *bvec;
 	unsigned int nr_bvecs;
 	unsigned int shift;
+	unsigned long lacks;
 	/* private: */
 	struct mutex lock; /* of changes to @maps, and of @revoked */
 	bool revoked;
@@ -199,9 +199,74 @@ blk_dma_buffer_find(struct blk_dma_buffer *buf,
 	return map;
 }
 
-bool blk_dma_find_data(struct blk_dma_buffer_client *client, struct request *req,
-		       struct blk_dma_mapping *m, struct blk_dma_iter *iter,
-		       u64 *offset);
+/*
+ * Which vector of @buf the data of @bio begins in; not one of them if somebody has
+ * given @bio other vectors.
+ */
+static __always_inline unsigned long
+blk_dma_buffer_index(const struct blk_dma_buffer *buf, const struct bio *bio)
+{
+	return bio->bi_io_vec + bio->bi_iter.bi_idx - buf->bvec;
+}
+
+bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map);
+
+/**
+ * blk_dma_find_data - the data of a request whose buffer stays mapped
+ * @client: who will do the DMA
+ * @req: the request, for which blk_dma_has_buffer() is true
+ * @m: as for blk_dma_map_data()
+ * @iter: @iter->addr is set to where the data begins, and @iter->len to the bytes
+ *	from there on that are contiguous, up to the end of the data. There is no
+ *	next range to ask for
+ * @offset: set to the bytes of the buffer that come before the data
+ *
+ * Where @iter->len is all of the data, the caller may go on as if
+ * blk_dma_map_data() had mapped it as one range. Otherwise it has to find the rest
+ * in @req->bio->bi_dma_buffer, or to call blk_dma_map_data().
+ *
+ * The vectors of the bio say where in the buffer the data is, so the bio may have
+ * been split. For a request of several bios this returns false.
+ *
+ * Where it returns true and the caller does not go on, call blk_dma_unmap().
+ *
+ * Context: any.
+ * Return: false if the data is to be mapped by blk_dma_map_data(), or is gone: see
+ * blk_dma_data_is_gone().
+ */
+static __always_inline bool
+blk_dma_find_data(const struct blk_dma_buffer_client *client,
+		  struct request *req, struct blk_dma_mapping *m,
+		  struct blk_dma_iter *iter, u64 *offset)
+{
+	struct bio *bio = req->bio;
+	struct blk_dma_buffer_map *map = bio->bi_dma_buffer;
+	const struct blk_dma_buffer *buf = map->buf;
+	unsigned long i = blk_dma_buffer_index(buf, bio);
+	u64 left;
+
+	if (map->client_id != client->id || bio->bi_next || i >= buf->nr_bvecs)
+		return false;
+	iter->mode = BLK_DMA_REGISTERED;
+	if (unlikely(map->dma_buf)) {
+		if (!blk_dma_buffer_tryget(map))
+			return false;
+		iter->mode = BLK_DMA_DMA_BUF;
+		/* blk_dma_data_is_gone() may have been told so before */
+		req->rq_flags &= ~RQF_QUIET;
+	} else if (!blk_dma_buffer_is_live(map)) {
+		return false;
+	}
+	*offset = bio->bi_iter.bi_bvec_done;
+	if (i)
+		*offset += ((u64)i << buf->shift) - buf->lacks;
+	iter->addr = dma_registration_addr(map->reg, *offset, &left);
+	iter->len = min_t(u64, left, bio->bi_iter.bi_size);
+	iter->p2pdma.map = map->map;
+	iter->iter.is_integrity = false;
+	blk_dma_keep(m, iter);
+	return true;
+}
 
 /**
  * blk_dma_data_is_gone - what to fail a request with that has no data

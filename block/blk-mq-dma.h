@@ -466,8 +466,12 @@ static __always_inline void blk_dma_mapped(struct request *req,
 					   struct blk_dma_mapping *m,
 					   struct blk_dma_iter *iter)
 {
-	if (tracepoint_enabled(block_rq_dma_map))
-		__blk_rq_dma_trace_map(req, m, iter);
+	if (tracepoint_enabled(block_rq_dma_map)) {
+		/* so that @iter can be in registers */
+		struct blk_dma_iter traced = *iter;
+
+		__blk_rq_dma_trace_map(req, m, &traced);
+	}
 }
 
 /**

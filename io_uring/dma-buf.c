@@ -39,6 +39,7 @@ static struct io_mapped_ubuf *io_dma_buf_alloc(struct dma_buf *dmabuf)
 	imu->len = left;
 	imu->nr_bvecs = nr;
 	imu->folio_shift = IO_DMA_BUF_SHIFT;
+	imu->one_class = true;
 	imu->mode = dmabuf->file->f_mode;
 	refcount_set(&imu->refs, 1);
 	for (i = 0; i < nr; i++) {

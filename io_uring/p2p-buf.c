@@ -143,14 +143,13 @@ static int io_p2p_buf_watch_all(struct io_mapped_ubuf *imu)
 	return ret;
 }
 
-static bool io_buffer_has_p2p(struct io_mapped_ubuf *imu)
+static unsigned int io_buffer_p2p_vecs(struct io_mapped_ubuf *imu)
 {
-	unsigned int i;
+	unsigned int i, nr = 0;
 
 	for (i = 0; i < imu->nr_bvecs; i++)
-		if (is_pci_p2pdma_page(imu->bvec[i].bv_page))
-			return true;
-	return false;
+		nr += is_pci_p2pdma_page(imu->bvec[i].bv_page);
+	return nr;
 }
 
 /*
@@ -159,15 +158,18 @@ static bool io_buffer_has_p2p(struct io_mapped_ubuf *imu)
  */
 int io_p2p_buf_init(struct io_mapped_ubuf *imu)
 {
+	unsigned int nr = io_buffer_p2p_vecs(imu);
 	int ret;
 
-	if (!io_buffer_has_p2p(imu))
+	if (!nr)
 		return 0;
 
 	ret = io_p2p_buf_alloc(imu);
 	if (!ret)
 		ret = io_p2p_buf_watch_all(imu);
-	if (ret && io_p2p_buf_exit(imu))
+	if (!ret)
+		imu->one_class = nr == imu->nr_bvecs && !imu->p2p->pins->next;
+	else if (io_p2p_buf_exit(imu))
 		io_buffer_unpin(imu);
 	return ret;
 }

@@ -198,6 +198,22 @@ static inline void nvme_sgl_set_data(struct nvme_sgl_desc *desc,
 }
 
 /**
+ * nvme_dma_set_one_sgl - describe the data of a request by one SGL descriptor
+ * @req: the request; of an I/O queue of a controller that supports SGLs
+ * @iter: holds the only range of the data
+ *
+ * Context: any. Undo with nvme_dma_unmap_data().
+ */
+static inline void nvme_dma_set_one_sgl(struct request *req,
+					struct blk_dma_iter *iter)
+{
+	struct nvme_iod *iod = nvme_iod(req);
+
+	nvme_iod_set_data(iod, true);
+	nvme_sgl_set_data(&iod->cmd.rw.dptr.sgl, iter);
+}
+
+/**
  * nvme_dma_set_sgl - describe the data of a request by an SGL
  * @dma: the controller's
  * @client: the queue's
@@ -212,10 +228,7 @@ static inline blk_status_t nvme_dma_set_sgl(struct nvme_dma *dma,
 					    struct request *req,
 					    struct blk_dma_iter *iter)
 {
-	struct nvme_iod *iod = nvme_iod(req);
-
-	nvme_iod_set_data(iod, true);
-	nvme_sgl_set_data(&iod->cmd.rw.dptr.sgl, iter);
+	nvme_dma_set_one_sgl(req, iter);
 	if (iter->len == blk_rq_payload_bytes(req))
 		return BLK_STS_OK;
 	return __nvme_dma_set_sgl(dma, client, req, iter);

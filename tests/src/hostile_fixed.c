@@ -430,6 +430,59 @@ static long limit(void)
 	       io_uring_register_buffers(&ring, &iov, 1);
 }
 
+static long aligned_as_said(size_t at, size_t length, unsigned int lba_size)
+{
+	size_t first = length < PAGE - at ? length : PAGE - at;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	long expect = length, ret;
+
+	if (at % 4 || length % lba_size || first % lba_size)
+		expect = -EINVAL;
+	memset(map, 0x5a, SIZE);
+	io_uring_prep_rw(IORING_OP_READ_FIXED, sqe, fd, map + at, length, 0);
+	sqe->buf_index = 0;
+	if (io_uring_submit(&ring) != 1)
+		errx(1, "io_uring_submit");
+	ret = reap(&ring);
+	if (ret != expect) {
+		printf("%zu bytes at %zu: %ld\n", length, at, ret);
+		return ret < 0 ? ret : -EBADMSG;
+	}
+	if (ret > 0 && memcmp(map + at, content, length))
+		return -EBADMSG;
+	for (size_t i = 0; i < SIZE; i++)
+		if (map[i] != 0x5a && (ret < 0 || i < at || i >= at + length))
+			return -EFAULT;
+	return 0;
+}
+
+/*
+ * Linux takes data of a registered buffer whose first page holds whole blocks of it, or all of it. Return: 0, if that
+ * is what it does for each place and length.
+ */
+static long alignment(void)
+{
+	static const unsigned int places[] = { 0, 1, 2, 4, 6, 508, 511, 512, 514, 2048, PAGE - 512, PAGE - 4 };
+	static const unsigned int lengths[] = { 4, 511, 512, 514, 1024, PAGE - 512, PAGE, PAGE + 512, PAGE + 514, 5 * PAGE };
+	struct iovec iov = { .iov_len = SIZE };
+	unsigned int lba_size;
+	long ret;
+
+	content = fill_drive(opt.device, SIZE, &fd);
+	ioctl(fd, BLKSSZGET, &lba_size);
+	map = map_memory(NULL, SIZE);
+	if (madvise(map, SIZE, MADV_NOHUGEPAGE))
+		err(1, "madvise");
+	iov.iov_base = map;
+	ret = set_up_ring(&ring) ?:
+	      io_uring_register_buffers(&ring, &iov, 1);
+	for (unsigned int i = 0; !ret && i < sizeof(places) / sizeof(*places); i++) {
+		for (unsigned int j = 0; !ret && j < sizeof(lengths) / sizeof(*lengths); j++)
+			ret = aligned_as_said(places[i], lengths[j], lba_size);
+	}
+	return ret;
+}
+
 #define STOCK .differs = true, .stock = -EFAULT
 
 static const struct trial trials[] = {
@@ -453,6 +506,8 @@ static const struct trial trials[] = {
 	  .expect = ROUNDS, STOCK },
 	{ "execute", "execve() with reads in flight", exec_early,
 	  .expect = ROUNDS, STOCK },
+	{ "alignment", "read host memory to places and of lengths that are not blocks",
+	  alignment, .expect = 0 },
 	{ "outside", "read beyond its end", outside, .expect = -EFAULT },
 	{ "buffered", "read through the page cache", buffered,
 	  .expect = -EINVAL, STOCK },

@@ -23,6 +23,7 @@
 static struct {
 	const char *device;
 	const char *p2p;
+	const char *beside;
 	const char *rebind;
 	const char *dma_buf;
 	unsigned long move, moves;
@@ -61,6 +62,9 @@ static const struct option_entry options[] = {
 	{ "run", "BYTES",
 	  "of P2P memory, and as many of host memory, in turns; 0: all is of one kind",
 	  .number = &opt.run },
+	{ "beside", "PATH",
+	  "p2pmem/allocate of another provider, whose memory takes the turns of host memory",
+	  .text = &opt.beside },
 	{ "huge", NULL, "host memory is to be of huge pages",
 	  .flag = &opt.huge },
 	{ "operations", "N", "how many", .number = &opt.operations },
@@ -110,6 +114,23 @@ static void *keep_moving(void *argument)
 	return argument;
 }
 
+/* Every other run of the buffer, from @at on, becomes memory of @provider. */
+static void map_turns(const char *provider, size_t at)
+{
+	int fd;
+
+	if (!provider || !opt.run)
+		return;
+	fd = open(provider, O_RDWR);
+	if (fd < 0)
+		err(1, "%s", provider);
+	for (; at < opt.size; at += 2 * opt.run)
+		if (mmap(buffer + at, opt.run, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+			err(1, "%s: mapping %lu bytes", provider, opt.run);
+	close(fd);
+}
+
 static void map_buffer(void)
 {
 	if (opt.dma_buf) {
@@ -119,16 +140,8 @@ static void map_buffer(void)
 	buffer = map_memory(opt.run ? NULL : opt.p2p, opt.size);
 	if (opt.huge && madvise(buffer, opt.size, MADV_HUGEPAGE))
 		err(1, "madvise");
-	for (size_t at = 0; opt.run && at < opt.size; at += 2 * opt.run) {
-		int p2p = open(opt.p2p, O_RDWR);
-
-		if (p2p < 0)
-			err(1, "%s", opt.p2p);
-		if (mmap(buffer + at, opt.run, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, p2p, 0) == MAP_FAILED)
-			err(1, "%s: mapping %lu bytes", opt.p2p, opt.run);
-		close(p2p);
-	}
+	map_turns(opt.p2p, 0);
+	map_turns(opt.beside, opt.run);
 }
 
 static int register_buffer(void)
@@ -363,6 +376,7 @@ int main(int argc, char **argv)
 		      options);
 	if (!opt.device || !opt.depth || opt.depth > MAX_DEPTH ||
 	    opt.skip >= PAGE || (opt.run && !opt.p2p) ||
+	    (opt.beside && !opt.run) ||
 	    (opt.moves && !opt.move) ||
 	    (opt.reregister && !opt.dma_buf) ||
 	    (opt.dma_buf && (opt.skip || opt.run || opt.p2p || opt.rebind)))
