@@ -139,6 +139,12 @@ ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 
 	ret = io_dma_buf_check(req, kiocb, iter) ?:
 	      blk_dma_buffer_ready(map, nonblock || (req->flags & REQ_F_NOWAIT));
+	/*
+	 * A signal may interrupt the exporter, but not a block device's I/O. In a
+	 * polled ring a worker would try again and again with the signal pending.
+	 */
+	if (ret == -EINTR && !(req->ctx->flags & IORING_SETUP_IOPOLL))
+		ret = -EAGAIN;
 	if (ret)
 		return ret;
 

@@ -313,8 +313,8 @@ unmap:
  *   owner cannot use
  * * -EOPNOTSUPP, -EPERM: as for dma_register_phys()
  * * -ENOMEM: no memory for the ranges
- * * -EAGAIN: the exporter was not done with moving it within 10 seconds, or gave up
- *   for a signal
+ * * -EAGAIN: the exporter was not done with moving it within 10 seconds
+ * * -EINTR: the exporter gave up for a signal
  * * others: the exporter's
  */
 int dma_buf_registration_map(struct dma_buf_registration *buf)
@@ -330,8 +330,7 @@ int dma_buf_registration_map(struct dma_buf_registration *buf)
 		dma_resv_unlock(buf->dmabuf->resv);
 	}
 	mutex_unlock(&buf->lock);
-	/* A signal may interrupt the exporter, but not a block device's I/O. */
-	return ret == -ERESTARTSYS || ret == -EINTR ? -EAGAIN : ret;
+	return ret == -ERESTARTSYS ? -EINTR : ret;
 }
 
 static void dma_buf_reg_put(struct dma_buf_registration *buf)

@@ -165,15 +165,17 @@ static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
 
 /*
  * Make room to keep the page tables of @size bytes of slots, if the driver of the
- * IOMMU lets that be. What uses these is neither bounced nor flushed from the
- * CPU's caches.
+ * IOMMU lets that be in this domain. What uses these is neither bounced nor flushed
+ * from the CPU's caches.
  */
 static void dma_iova_alloc_tables(struct device *dev,
 				  struct dma_iova_slots *slots, u64 size)
 {
+	struct iommu_domain *domain = slots->domain;
 	enum dma_data_direction dir;
 
-	if (!slots->domain->ops->keep_table || !dev_is_dma_coherent(dev))
+	if (!domain->ops->keep_table || !dev_is_dma_coherent(dev) ||
+	    !domain->ops->keep_table(domain, slots->small, GFP_KERNEL))
 		return;
 	for (dir = DMA_BIDIRECTIONAL; dir < DMA_NONE; dir++) {
 		slots->prot[0][dir] = dma_iova_map_prot(dev, dir, 0);
