@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Fail the first, second, ... allocation of memory that registering a buffer makes, and that the first and the next
- * read and write of it make. What fails says so, and is right when it is tried again.
+ * read and write of it make, in the thread that submits them and in a worker, which maps the buffer. What fails says
+ * so, and is right when it is tried again.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <liburing.h>
 #include <stdio.h>
@@ -13,8 +15,6 @@
 #include "dma_bufs.h"
 #include "options.h"
 
-/* The kernel's own count-down of one thread, of CONFIG_FAULT_INJECTION */
-#define FAIL_NTH "/proc/thread-self/fail-nth"
 /* No step makes as many allocations. */
 #define MAX_NTH 2000
 
@@ -43,7 +43,10 @@ static const struct option_entry options[] = {
 };
 
 static struct io_uring ring;
-static int fd, fail_nth;
+static int fd;
+/* The kernel's own count-down of a thread, of CONFIG_FAULT_INJECTION: of the one that steps are to fail in */
+static int fail_nth;
+static bool by_worker;
 static unsigned char *content, *seen;
 /* The buffer; only one of them is there. */
 static unsigned char *buffer;
@@ -131,6 +134,8 @@ static long transfer(bool write)
 		io_uring_prep_write_fixed(sqe, fd, buffer, opt.size, 0, 0);
 	else
 		io_uring_prep_read_fixed(sqe, fd, buffer, opt.size, 0, 0);
+	if (by_worker)
+		sqe->flags |= IOSQE_ASYNC;
 	/* What could not be submitted stays in the queue. */
 	do
 		ret = io_uring_submit(&ring);
@@ -162,7 +167,65 @@ static void set_fail_nth(unsigned int nth)
 	int length = snprintf(text, sizeof(text), "%u", nth);
 
 	if (pwrite(fail_nth, text, length, 0) != length)
-		err(1, FAIL_NTH);
+		err(1, "fail-nth");
+}
+
+static int open_fail_nth(const char *thread)
+{
+	char path[64];
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%s/fail-nth", thread);
+	file = open(path, O_RDWR);
+	if (file < 0)
+		err(1, "%s", path);
+	return file;
+}
+
+/* The ring's only worker, which has just done something, and waits for more. */
+static int open_worker(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *task;
+	char path[300], name[16];
+	int worker = -1;
+
+	while ((task = readdir(tasks))) {
+		FILE *comm;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm",
+			 task->d_name);
+		comm = fopen(path, "r");
+		if (!comm)
+			continue;
+		if (fgets(name, sizeof(name), comm) &&
+		    !strncmp(name, "iou-wrk-", 8)) {
+			snprintf(path, sizeof(path), "self/task/%s",
+				 task->d_name);
+			worker = open_fail_nth(path);
+		}
+		fclose(comm);
+	}
+	closedir(tasks);
+	if (worker < 0)
+		errx(1, "the ring has no worker");
+	return worker;
+}
+
+/* Have the ring's one worker come up, or stay: it goes by itself after some seconds without work. */
+static void wake_worker(void)
+{
+	unsigned char *page = map_memory(NULL, PAGE);
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	struct io_uring_cqe *cqe;
+
+	io_uring_prep_read(sqe, fd, page, PAGE, 0);
+	sqe->flags |= IOSQE_ASYNC;
+	if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &cqe) ||
+	    cqe->res != PAGE)
+		errx(1, "a read by a worker");
+	io_uring_cqe_seen(&ring, cqe);
+	munmap(page, PAGE);
 }
 
 /* Run a step whose nth allocation fails. Returns whether it makes as many. */
@@ -170,11 +233,15 @@ static bool fails(long (*step)(void), unsigned int nth, long *result)
 {
 	char text[16] = "";
 
+	if (by_worker)
+		wake_worker();
+	fail_nth = by_worker ? open_worker() : open_fail_nth("thread-self");
 	set_fail_nth(nth);
 	*result = step();
 	if (pread(fail_nth, text, sizeof(text) - 1, 0) <= 0)
-		err(1, FAIL_NTH);
+		err(1, "fail-nth");
 	set_fail_nth(0);
+	close(fail_nth);
 	return !atoi(text);
 }
 
@@ -236,6 +303,7 @@ static void try_step(const char *name, long (*step)(void),
 
 int main(int argc, char **argv)
 {
+	unsigned int workers[2] = { 1, 1 };
 	int ret;
 
 	parse_options(argc, argv,
@@ -244,18 +312,19 @@ int main(int argc, char **argv)
 		      options);
 	if (!opt.device || (opt.run && !opt.p2p) || (opt.dma_buf && opt.p2p))
 		errx(1, "see --help");
-	fail_nth = open(FAIL_NTH, O_RDWR);
-	if (fail_nth < 0)
-		err(1, FAIL_NTH);
 	content = fill_drive(opt.device, opt.size, &fd);
 	seen = map_memory(NULL, opt.size);
 	ret = io_uring_queue_init(4, &ring, 0) ?:
-	      io_uring_register_buffers_sparse(&ring, 1);
+	      io_uring_register_buffers_sparse(&ring, 1) ?:
+	      io_uring_register_iowq_max_workers(&ring, workers);
 	if (ret)
-		errx(1, "a ring with buffers: %s", strerror(-ret));
+		errx(1, "a ring with buffers and a worker: %s", strerror(-ret));
 	try_step("registering", register_buffer, NULL);
 	try_step("first read", read_buffer, NULL);
 	try_step("first write", write_buffer, NULL);
 	try_step("next read", read_buffer, read_buffer);
+	by_worker = true;
+	try_step("mapping for a read", read_buffer, NULL);
+	try_step("mapping for a write", write_buffer, NULL);
 	return 0;
 }

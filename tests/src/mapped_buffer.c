@@ -359,7 +359,10 @@ static void register_until_refused(void)
 		if (io_uring_register_buffers_update_tag(&ring, 0, &iov, NULL,
 							 1) != 1)
 			errx(1, "emptying a slot of buffers");
-		count++;
+		if (count++ == 10) {
+			puts("registered again and again");
+			fflush(stdout);
+		}
 		ret = dma_buf_register(&ring, 0, memory.fd, fd);
 	} while (ret == 1);
 	printf("registered %lu times, then: %s\n", count, strerror(-ret));
