@@ -666,8 +666,11 @@ void dma_iova_unmap_nosync(struct iommu_domain *domain, void *table,
 	}
 	domain->ops->unmap_in_table(domain, table, addr, size);
 	trace_unmap(addr, size, size);
-	if (!gather->queued)
-		iommu_iotlb_gather_add_range(gather, addr, size);
+	if (gather->queued)
+		return;
+	/* what the table's entries map */
+	gather->pgsize = BIT(__ffs(domain->pgsize_bitmap));
+	iommu_iotlb_gather_add_range(gather, addr, size);
 }
 
 /* Unmap @size bytes at @addr and, if given, free the range of @free. */

@@ -26,7 +26,7 @@ bool notrace mutant_is(int number)
 	if (unlikely(!runs)) {
 		runs = true;
 		/* in any context, and with any lock held */
-		printk_deferred("mutant: %s runs\n", names[number]);
+		printk_deferred(KERN_EMERG "mutant: %s runs\n", names[number]);
 	}
 	return true;
 }

@@ -172,7 +172,7 @@ static void set_fail_nth(unsigned int nth)
 
 static int open_fail_nth(const char *thread)
 {
-	char path[64];
+	char path[320];
 	int file;
 
 	snprintf(path, sizeof(path), "/proc/%s/fail-nth", thread);

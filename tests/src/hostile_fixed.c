@@ -483,6 +483,38 @@ static long alignment(void)
 	return ret;
 }
 
+/*
+ * From the first of 65537 vectors on, which a bio counts in 16 bits. Stock takes them for one, and leads the drive to
+ * address 0, so it is not asked. Return: 0.
+ */
+static long many_vectors(void)
+{
+	const size_t size = 65536UL * PAGE;
+	struct iovec iov = { .iov_len = size };
+	struct io_uring_sqe *sqe;
+	long ret;
+
+	if (opt.stock)
+		return 0;
+	content = fill_drive(opt.device, SIZE, &fd);
+	map = map_memory(NULL, size + PAGE);
+	if (madvise(map, size + PAGE, MADV_NOHUGEPAGE))
+		err(1, "madvise");
+	iov.iov_base = map + 512;
+	ret = set_up_ring(&ring) ?:
+	      io_uring_register_buffers(&ring, &iov, 1);
+	if (ret)
+		return ret;
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_read_fixed(sqe, fd, map + 512, SIZE, 0, 0);
+	if (io_uring_submit(&ring) != 1)
+		errx(1, "io_uring_submit");
+	ret = reap(&ring);
+	if (ret != SIZE)
+		return ret < 0 ? ret : -EIO;
+	return memcmp(map + 512, content, SIZE) ? -EBADMSG : 0;
+}
+
 #define STOCK .differs = true, .stock = -EFAULT
 
 static const struct trial trials[] = {
@@ -508,6 +540,8 @@ static const struct trial trials[] = {
 	  .expect = ROUNDS, STOCK },
 	{ "alignment", "read host memory to places and of lengths that are not blocks",
 	  alignment, .expect = 0 },
+	{ "many-vectors", "read to host memory of more vectors than a bio counts",
+	  many_vectors, .expect = 0 },
 	{ "outside", "read beyond its end", outside, .expect = -EFAULT },
 	{ "buffered", "read through the page cache", buffered,
 	  .expect = -EINVAL, STOCK },
