@@ -25,8 +25,8 @@ bool notrace mutant_is(int number)
 		return false;
 	if (unlikely(!runs)) {
 		runs = true;
-		/* in any context, and with any lock held */
-		printk_deferred(KERN_EMERG "mutant: %s runs\n", names[number]);
+		/* whatever the console shows; no mutant holds locks of the scheduler */
+		pr_emerg("mutant: %s runs\n", names[number]);
 	}
 	return true;
 }
