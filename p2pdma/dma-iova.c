@@ -653,8 +653,8 @@ static void dma_iova_unbounce(struct device *dev, phys_addr_t phys, size_t size,
 
 /*
  * Unmap whole granules, linked at once or in succession; @table maps them if it
- * is kept, and must not be emptied by other means: that frees it. What @gather
- * collects is not synced.
+ * is kept, and must not be emptied by other means: that frees it. No link may stay
+ * in part then, as it may be one page. What @gather collects is not synced.
  */
 void dma_iova_unmap_nosync(struct iommu_domain *domain, void *table,
 			   dma_addr_t addr, size_t size,
