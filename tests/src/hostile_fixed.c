@@ -4,6 +4,7 @@
  * cannot have them.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <liburing.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -483,9 +484,22 @@ static long alignment(void)
 	return ret;
 }
 
+static bool has_iommu(void)
+{
+	DIR *units = opendir("/sys/class/iommu");
+	const struct dirent *unit;
+	bool found = false;
+
+	while (units && (unit = readdir(units)))
+		found |= unit->d_name[0] != '.';
+	if (units)
+		closedir(units);
+	return found;
+}
+
 /*
  * From the first of 65537 vectors on, which a bio counts in 16 bits. Stock takes them for one, and leads the drive to
- * address 0, so it is not asked. Return: 0.
+ * address 0, so it is not asked; and an IOMMU is not, which would map each of the pages. Return: 0.
  */
 static long many_vectors(void)
 {
@@ -494,7 +508,7 @@ static long many_vectors(void)
 	struct io_uring_sqe *sqe;
 	long ret;
 
-	if (opt.stock)
+	if (opt.stock || has_iommu())
 		return 0;
 	content = fill_drive(opt.device, SIZE, &fd);
 	map = map_memory(NULL, size + PAGE);
