@@ -499,7 +499,8 @@ static bool has_iommu(void)
 
 /*
  * From the first of 65537 vectors on, which a bio counts in 16 bits. Stock takes them for one, and leads the drive to
- * address 0, so it is not asked; and an IOMMU is not, which would map each of the pages. Return: 0.
+ * address 0, so it is not asked. Nor is an IOMMU: where 256 MiB of IOVAs are not free below 4 GiB, the drive gets them
+ * from the top of 64 bits from then on, and QEMU's refuses an SGL descriptor that ends at 2^64. Return: 0.
  */
 static long many_vectors(void)
 {
