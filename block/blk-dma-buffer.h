@@ -228,7 +228,8 @@ bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map);
  * The vectors of the bio say where in the buffer the data is, so the bio may have
  * been split. For a request of several bios this returns false.
  *
- * Where it returns true and the caller does not go on, call blk_dma_unmap().
+ * Where it returns true and the caller does not go on, call blk_dma_unmap(), or
+ * blk_dma_put_data() for the data of a dma-buf, which is all that has to be undone.
  *
  * Context: any.
  * Return: false if the data is to be mapped by blk_dma_map_data(), or is gone: see
@@ -270,8 +271,13 @@ blk_dma_find_data(const struct blk_dma_buffer_client *client,
 
 /**
  * blk_dma_data_is_gone - what to fail a request with that has no data
- * @req: the request, for which blk_dma_find_data() returned false
- * @status: set if @req is to fail: its data is a dma-buf's, which is being moved
+ * @req: the request, for which blk_dma_find_data() returned false, or whose data
+ *	was found but could not be described
+ * @status: set if @req is to fail, as its data is a dma-buf's, which nothing else
+ *	can map
+ *
+ * The request is marked so that its failing is not logged: io_uring attaches the
+ * dma-buf anew and the user tries again.
  *
  * Context: any.
  * Return: false if the data is to be mapped by blk_dma_map_data().
@@ -281,7 +287,6 @@ static inline bool blk_dma_data_is_gone(struct request *req,
 {
 	if (likely(!bio_is_dma_buf(req->bio)))
 		return false;
-	/* the user tries again, and nobody else needs to know */
 	req->rq_flags |= RQF_QUIET;
 	*status = BLK_STS_AGAIN;
 	return true;

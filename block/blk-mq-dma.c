@@ -450,6 +450,27 @@ static noinline bool blk_dma_start_linear(struct request *req,
 	return true;
 }
 
+/* For kernels that debug the DMA API: all memory of @req is of @page's class. */
+static noinline void blk_dma_check_class(struct request *req,
+					 const struct page *page,
+					 bool is_integrity)
+{
+	struct dev_pagemap *class = page_class(page);
+	struct bvec_iter iter;
+	struct bio_vec bv;
+	struct bio *bio;
+
+	__rq_for_each_bio(bio, req) {
+		if (is_integrity) {
+			bip_for_each_vec(bv, bio_integrity(bio), iter)
+				WARN_ON_ONCE(!page_is_of_class(bv.bv_page, class));
+		} else {
+			bio_for_each_bvec(bv, bio, iter)
+				WARN_ON_ONCE(!page_is_of_class(bv.bv_page, class));
+		}
+	}
+}
+
 /* The class is known, and so whether mapping is @linear. */
 static __always_inline bool
 blk_dma_start_class(struct blk_dma_client *client, struct request *req,
@@ -459,6 +480,8 @@ blk_dma_start_class(struct blk_dma_client *client, struct request *req,
 {
 	bool one = blk_dma_only_range(req, iter, bv, bi, is_integrity);
 
+	if (IS_ENABLED(CONFIG_DMA_API_DEBUG))
+		blk_dma_check_class(req, bv->bv_page, is_integrity);
 	if (unlikely(!linear))
 		return blk_dma_start_mapped(client, req, state, iter, batch,
 					    one);

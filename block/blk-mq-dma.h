@@ -109,8 +109,8 @@ struct blk_dma_mapping {
  * @status: why the function that was to give a range returned false; BLK_STS_OK
  *	at the end of the request
  * @mode: how the request is mapped
- * @p2pdma: class of the memory: @p2pdma.map is PCI_P2PDMA_MAP_NONE for host
- *	memory
+ * @p2pdma: the provider of the memory, and in @p2pdma.map the map type, which is
+ *	PCI_P2PDMA_MAP_NONE for host memory
  *
  * On the stack of whoever maps the request. Unmapping does not need it.
  */
@@ -418,7 +418,8 @@ static __always_inline void blk_dma_keep(struct blk_dma_mapping *m,
  * Context: any.
  * Return: true with a range in @iter. False and nothing mapped, with the reason
  * in @iter->status: BLK_STS_TARGET if the device cannot reach the memory,
- * BLK_STS_RESOURCE if it is worth trying again.
+ * BLK_STS_RESOURCE if it is worth trying again, BLK_STS_IOERR if the IOMMU failed
+ * in another way.
  */
 static __always_inline bool blk_dma_map_data(struct blk_dma_client *client,
 					     struct request *req,
@@ -458,7 +459,7 @@ blk_dma_map_metadata(struct blk_dma_client *client, struct request *req,
  * blk_dma_mapped - all ranges of a mapping are taken
  * @req: the request
  * @m: its data's or its metadata's mapping
- * @iter: the iteration, after its last range
+ * @iter: the iteration, or a copy of it as it was at an earlier range
  *
  * Context: any. Free while nobody traces or counts.
  */
@@ -586,7 +587,7 @@ static inline bool blk_rq_dma_map_coalesce(struct dma_iova_state *state)
  * @dma_dev: device that did the DMA
  * @state: IOVA state given to blk_rq_dma_map_iter_start()
  * @mapped_len: bytes mapped; an IOVA range is always mapped in full
- * @map: class of the memory, @iter->p2pdma.map at the end of mapping
+ * @map: map type, @iter->p2pdma.map at the end of mapping
  *
  * Context: any.
  * Return: true if nothing is left to do. False if the caller has to call

@@ -8,14 +8,15 @@
 #include <linux/blkdev.h>
 #include <linux/export.h>
 
-static bool bdev_reaches_page(struct block_device *bdev, struct page *page)
+static bool bdev_reaches_page(struct block_device *bdev, struct page *page,
+			      bool mixed)
 {
 	struct gendisk *disk = bdev->bd_disk;
 
 	if (!is_pci_p2pdma_page(page))
 		return true;
 	return disk->fops->reaches_p2pdma &&
-	       disk->fops->reaches_p2pdma(disk, page);
+	       disk->fops->reaches_p2pdma(disk, page, mixed);
 }
 
 /**
@@ -34,10 +35,10 @@ bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio)
 	struct bio_vec bv;
 
 	if (!(bio->bi_opf & REQ_MIXED_CLASS))
-		return bdev_reaches_page(bdev, bio_page(bio));
+		return bdev_reaches_page(bdev, bio_page(bio), false);
 
 	bio_for_each_segment(bv, bio, iter)
-		if (!bdev_reaches_page(bdev, bv.bv_page))
+		if (!bdev_reaches_page(bdev, bv.bv_page, true))
 			return false;
 	return true;
 }

@@ -5,6 +5,9 @@
  * BLK_FEAT_PCI_P2PDMA before blk_stack_limits() clears it for the first member that
  * does not take P2P memory. Members may change after a bio was given its memory: the
  * device asks blk_queue_refuses_bio() where they cannot any more.
+ *
+ * A bio that waits for a stacked device that is suspended keeps its memory, and so the
+ * memory's provider, until the device is resumed.
  */
 #ifndef LINUX_BLK_STACKED_P2PDMA_H
 #define LINUX_BLK_STACKED_P2PDMA_H
@@ -12,6 +15,7 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/memremap.h>
+#include <linux/pci-p2pdma.h>
 
 /**
  * bio_has_p2pdma - whether a bio has P2P memory
@@ -22,8 +26,9 @@
  */
 static inline bool bio_has_p2pdma(struct bio *bio)
 {
-	return (bio->bi_opf & REQ_MIXED_CLASS) ||
-	       is_pci_p2pdma_page(bio->bi_io_vec->bv_page);
+	return pci_p2pdma_is_provided() &&
+	       ((bio->bi_opf & REQ_MIXED_CLASS) ||
+		is_pci_p2pdma_page(bio->bi_io_vec->bv_page));
 }
 
 /**
@@ -37,8 +42,8 @@ static inline bool bio_has_p2pdma(struct bio *bio)
 static inline bool blk_queue_refuses_bio(struct request_queue *q,
 					 struct bio *bio)
 {
-	return !blk_queue_pci_p2pdma(q) && bio_has_data(bio) &&
-	       bio_has_p2pdma(bio);
+	return pci_p2pdma_is_provided() && !blk_queue_pci_p2pdma(q) &&
+	       bio_has_data(bio) && bio_has_p2pdma(bio);
 }
 
 bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio);

@@ -48,10 +48,10 @@ TRACE_DEFINE_ENUM(PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
 /**
  * block_rq_dma_map - the data or the metadata of a request was mapped
  * @rq: the request
- * @map: class of the memory
+ * @map: map type of the memory
  * @mode: how it was mapped
  * @bytes: its length
- * @ranges: number of DMA ranges it became
+ * @ranges: segments of the memory, or 1 if it became one range of IOVAs
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_map,
@@ -92,7 +92,7 @@ TRACE_EVENT(block_rq_dma_map,
 /**
  * block_rq_dma_unmap - the data or the metadata of a request is being unmapped
  * @rq: the request
- * @map: class of the memory
+ * @map: map type of the memory
  * @mode: how it was mapped
  * @bytes: its length
  * @metadata: it is metadata

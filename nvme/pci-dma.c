@@ -56,7 +56,7 @@ void nvme_dma_destroy_pools(struct nvme_dma *dma)
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_destroy_pools);
 
-/* Allocate the first list, of @size bytes at most. */
+/* Allocate the first list: @size bytes, or a page if that is less. */
 static void *nvme_alloc_list(struct nvme_dma *dma, struct nvme_iod *iod,
 			     size_t size)
 {

@@ -13,7 +13,7 @@
 #define NVME_SGES_PER_PAGE (NVME_CTRL_PAGE_SIZE / sizeof(struct nvme_sgl_desc))
 #define NVME_PRPS_PER_PAGE (NVME_CTRL_PAGE_SIZE / sizeof(__le64))
 
-/* A descriptor list of this many bytes comes from a pool of its own. */
+/* A descriptor list of at most this many bytes comes from a pool of its own. */
 #define NVME_SMALL_LIST_SIZE 256
 
 #define NVME_MAX_KB_SZ 8192

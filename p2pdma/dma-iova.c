@@ -565,7 +565,6 @@ dma_iova_map(struct device *dev, struct iommu_domain *domain, dma_addr_t addr,
 	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	int prot = dma_iova_map_prot(dev, dir, attrs);
 	size_t pad = iova_offset(iovad, phys);
-	int ret;
 
 	if (unlikely(iova_offset(iovad, addr) != pad))
 		return -EINVAL;
@@ -575,12 +574,7 @@ dma_iova_map(struct device *dev, struct iommu_domain *domain, dma_addr_t addr,
 		arch_sync_dma_for_device(phys, size, dir);
 
 	size = iova_align(iovad, size + pad);
-	ret = iommu_map_nosync(domain, addr - pad, phys - pad, size, prot, gfp);
-	/* virtio-iommu refuses IOMMU_MMIO unless the device knows of it */
-	if (ret == -EINVAL && (prot & IOMMU_MMIO))
-		ret = iommu_map_nosync(domain, addr - pad, phys - pad, size,
-				       prot & ~IOMMU_MMIO, gfp);
-	return ret;
+	return iommu_map_nosync(domain, addr - pad, phys - pad, size, prot, gfp);
 }
 
 /* Map @size bytes at @phys from a copy: they share a granule with others. */

@@ -248,12 +248,19 @@ static inline bool dma_iova_sync_is_idle(struct device *dev, bool unmap)
 #endif /* CONFIG_IOMMU_DMA */
 
 #ifdef CONFIG_HAS_DMA
+bool dma_can_map_mmio(struct device *dev, phys_addr_t phys, size_t size);
 bool dma_need_unmap(struct device *dev);
 dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
 			enum dma_data_direction dir, unsigned long attrs);
 void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
 		    enum dma_data_direction dir, unsigned long attrs);
 #else /* CONFIG_HAS_DMA */
+static inline bool dma_can_map_mmio(struct device *dev, phys_addr_t phys,
+				    size_t size)
+{
+	return false;
+}
+
 static inline bool dma_need_unmap(struct device *dev)
 {
 	return false;

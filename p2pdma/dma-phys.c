@@ -83,21 +83,36 @@ bool dma_need_unmap(struct device *dev)
 }
 EXPORT_SYMBOL_GPL(dma_need_unmap);
 
+/**
+ * dma_can_map_mmio - whether memory of a device can be mapped for another one
+ * @dev: device that would do the DMA; its DMA mask is set
+ * @phys: first physical address
+ * @size: bytes
+ *
+ * Context: any.
+ * Return: false if dma_map_phys() with DMA_ATTR_MMIO fails for some part of it.
+ * Behind an IOMMU it may still find no IOVAs or no memory.
+ */
+bool dma_can_map_mmio(struct device *dev, phys_addr_t phys, size_t size)
+{
+	return !dma_is_direct(dev) ||
+	       (!is_swiotlb_force_bounce(dev) &&
+		dma_capable(dev, phys_to_dma_unencrypted(dev, phys), size,
+			    false));
+}
+EXPORT_SYMBOL_GPL(dma_can_map_mmio);
+
 /* Map memory that is a device's: not bounced, encrypted or in a CPU cache. */
 static dma_addr_t dma_map_phys_mmio(struct device *dev, phys_addr_t phys,
 				    size_t size, enum dma_data_direction dir,
 				    unsigned long attrs)
 {
-	dma_addr_t addr;
-
 	if (!dma_is_direct(dev))
 		return dma_map_resource(dev, phys, size, dir,
 					attrs & ~DMA_ATTR_MMIO);
-	if (is_swiotlb_force_bounce(dev))
+	if (!dma_can_map_mmio(dev, phys, size))
 		return DMA_MAPPING_ERROR;
-
-	addr = phys_to_dma_unencrypted(dev, phys);
-	return dma_capable(dev, addr, size, false) ? addr : DMA_MAPPING_ERROR;
+	return phys_to_dma_unencrypted(dev, phys);
 }
 
 /*

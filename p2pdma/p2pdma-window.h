@@ -19,8 +19,8 @@ struct iova;
 
 /**
  * enum p2pdma_window_use - whether a client wants windows
- * @P2PDMA_WINDOW_AUTO: in a domain with a flush queue, which cuts the device off
- *	late anyway; not in a strict one
+ * @P2PDMA_WINDOW_AUTO: in a domain with a flush queue, which invalidates the
+ *	IOTLB late anyway; not in a strict one
  * @P2PDMA_WINDOW_ON: in a strict domain, too
  * @P2PDMA_WINDOW_OFF: no
  */

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Seeded random data for the test programs, memory to hold it, and the way to copy it to and from
- * P2P memory.
+ * P2P memory; files and drives to open.
  */
 #ifndef DATA_H
 #define DATA_H
 
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,6 +21,13 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
+
+/* System calls and library functions that set errno, as kernel functions return. */
+#define RESULT(call)                              \
+	({                                        \
+		long result_ = (long)(call);      \
+		result_ == -1 ? -errno : result_; \
+	})
 
 /* The seed, and then the state, of everything random of one thread. */
 static _Thread_local uint64_t random_state;
@@ -51,6 +61,52 @@ static inline void copy_words(void *to, const void *from, size_t length)
 
 	for (size_t i = 0; i < length / sizeof(*words); i++)
 		words[i] = source[i];
+}
+
+/**
+ * open_path() - open a file or end the program
+ * @flags: as of open(), without O_CREAT
+ * @format: of the file's path, as of printf()
+ *
+ * Return: the file descriptor.
+ */
+static inline int __attribute__((format(printf, 2, 3)))
+open_path(int flags, const char *format, ...)
+{
+	va_list arguments;
+	char path[512];
+	int fd;
+
+	va_start(arguments, format);
+	vsnprintf(path, sizeof(path), format, arguments);
+	va_end(arguments);
+	fd = open(path, flags);
+	if (fd < 0)
+		err(1, "%s", path);
+	return fd;
+}
+
+/**
+ * p2p_available() - how much P2P memory a provider has left
+ * @allocate: path of its p2pmem/allocate, or NULL
+ *
+ * Return: the bytes, 0 without a provider.
+ */
+static inline long p2p_available(const char *allocate)
+{
+	char path[256];
+	long bytes = 0;
+	FILE *file;
+
+	if (!allocate)
+		return 0;
+	snprintf(path, sizeof(path), "%.*s/available",
+		 (int)(strrchr(allocate, '/') - allocate), allocate);
+	file = fopen(path, "r");
+	if (!file || fscanf(file, "%ld", &bytes) != 1)
+		err(1, "%s", path);
+	fclose(file);
+	return bytes;
 }
 
 /* Memory of the P2P provider whose p2pmem/allocate is at path; host memory if there is no path. */

@@ -99,11 +99,7 @@ static inline int exporter_create(int exporter, size_t size,
 
 static inline int exporter_open(void)
 {
-	int fd = open(EXPORTER_DEVICE, O_RDWR);
-
-	if (fd < 0)
-		err(1, "%s", EXPORTER_DEVICE);
-	return fd;
+	return open_path(O_RDWR, EXPORTER_DEVICE);
 }
 
 static inline struct exporter_counts exporter_counts(int exporter)
@@ -142,15 +138,10 @@ static inline int heap_alloc(const char *heap, size_t size)
 		.len = size,
 		.fd_flags = O_RDWR | O_CLOEXEC,
 	};
-	char path[256];
-	int fd;
+	int fd = open_path(O_RDONLY, "/dev/dma_heap/%s", heap);
 
-	snprintf(path, sizeof(path), "/dev/dma_heap/%s", heap);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		err(1, "%s", path);
 	if (ioctl(fd, DMA_HEAP_IOCTL_ALLOC, &data))
-		err(1, "%s: %zu bytes", path, size);
+		err(1, "/dev/dma_heap/%s: %zu bytes", heap, size);
 	close(fd);
 	return data.fd;
 }

@@ -170,18 +170,6 @@ static void set_fail_nth(unsigned int nth)
 		err(1, "fail-nth");
 }
 
-static int open_fail_nth(const char *thread)
-{
-	char path[320];
-	int file;
-
-	snprintf(path, sizeof(path), "/proc/%s/fail-nth", thread);
-	file = open(path, O_RDWR);
-	if (file < 0)
-		err(1, "%s", path);
-	return file;
-}
-
 /* The ring's only worker, which has just done something, and waits for more. */
 static int open_worker(void)
 {
@@ -199,11 +187,10 @@ static int open_worker(void)
 		if (!comm)
 			continue;
 		if (fgets(name, sizeof(name), comm) &&
-		    !strncmp(name, "iou-wrk-", 8)) {
-			snprintf(path, sizeof(path), "self/task/%s",
-				 task->d_name);
-			worker = open_fail_nth(path);
-		}
+		    !strncmp(name, "iou-wrk-", 8))
+			worker = open_path(O_RDWR,
+					   "/proc/self/task/%s/fail-nth",
+					   task->d_name);
 		fclose(comm);
 	}
 	closedir(tasks);
@@ -235,7 +222,8 @@ static bool fails(long (*step)(void), unsigned int nth, long *result)
 
 	if (by_worker)
 		wake_worker();
-	fail_nth = by_worker ? open_worker() : open_fail_nth("thread-self");
+	fail_nth = by_worker ? open_worker() :
+			       open_path(O_RDWR, "/proc/thread-self/fail-nth");
 	set_fail_nth(nth);
 	*result = step();
 	if (pread(fail_nth, text, sizeof(text) - 1, 0) <= 0)

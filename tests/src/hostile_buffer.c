@@ -20,6 +20,21 @@
 #define LBA_OUT_OF_RANGE 0x4080
 #define INVALID_USE_OF_CMB 0x4012
 
+struct trial_args {
+	/* the buffer: where it lies, and from which byte of that on */
+	unsigned char *(*map)(void);
+	size_t at;
+	size_t length;
+	bool write;
+	bool host; /* memory, not P2P memory */
+	int prot; /* from that byte on */
+	uint64_t lba;
+	bool select; /* a buffer that was provided */
+	unsigned int count; /* of vectors */
+	bool reference; /* by vmsplice(), not a copy */
+	unsigned int flags; /* of vmsplice() */
+};
+
 /* What is on the drive, from its start. */
 static unsigned char content[CONTENT_SIZE] __attribute__((aligned(PAGE)));
 
@@ -63,24 +78,27 @@ static long write_drive(const unsigned char *data, size_t length)
 	return ret > 0 && !is_content(data, 0, ret) ? -EBADMSG : ret;
 }
 
+static long plain(const struct trial_args *args)
+{
+	unsigned char *data = args->map() + args->at;
+
+	return args->write ? write_drive(data, args->length) :
+			     read_drive(data, args->length);
+}
+
 static unsigned char *map_p2p(size_t pages)
 {
 	return map_memory(opt.p2p, pages * PAGE);
 }
 
-static long odd_start(void)
+static unsigned char *map_page(void)
 {
-	return read_drive(map_p2p(1) + 1, 512);
+	return map_p2p(1);
 }
 
-static long odd_length(void)
+static unsigned char *map_two_pages(void)
 {
-	return read_drive(map_p2p(1), 100);
-}
-
-static long nothing(void)
-{
-	return read_drive(map_p2p(1), 0);
+	return map_p2p(2);
 }
 
 /* One page, and then what nobody may touch. Were it not mapped, io_uring's rings could come to lie there. */
@@ -94,28 +112,9 @@ static unsigned char *map_with_end(void)
 	return map;
 }
 
-static long past_end(void)
+static long uring(const struct trial_args *args)
 {
-	return read_drive(map_with_end(), 2 * PAGE);
-}
-
-static long past_end_write(void)
-{
-	return write_drive(map_with_end(), 2 * PAGE);
-}
-
-static long beyond_end(void)
-{
-	return read_drive(map_with_end() + PAGE, PAGE);
-}
-
-static long past_end_block(void)
-{
-	return read_drive(map_with_end() + PAGE - 256, 512);
-}
-
-static long uring(uint8_t opcode, void *data, size_t length, bool select)
-{
+	unsigned char *data = args->map();
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
@@ -124,36 +123,26 @@ static long uring(uint8_t opcode, void *data, size_t length, bool select)
 
 	if (ret)
 		return ret;
-	if (select) {
+	if (args->select) {
 		sqe = io_uring_get_sqe(&ring);
-		io_uring_prep_provide_buffers(sqe, data, length, 1, 0, 0);
+		io_uring_prep_provide_buffers(sqe, data, args->length, 1, 0, 0);
 		io_uring_submit(&ring);
 		io_uring_wait_cqe(&ring, &cqe);
 		io_uring_cqe_seen(&ring, cqe);
 	}
 	sqe = io_uring_get_sqe(&ring);
-	io_uring_prep_rw(opcode, sqe, fd, select ? NULL : data, length, 0);
-	sqe->flags = select ? IOSQE_BUFFER_SELECT : 0;
+	io_uring_prep_read(sqe, fd, args->select ? NULL : data, args->length,
+			   0);
+	sqe->flags = args->select ? IOSQE_BUFFER_SELECT : 0;
 	io_uring_submit(&ring);
 	ret = io_uring_wait_cqe(&ring, &cqe) ?: cqe->res;
 	return ret > 0 && !is_content(data, 0, ret) ? -EBADMSG : ret;
 }
 
-static long past_end_uring(void)
+/* A page each of the memory of two providers, or of the host where there is no path. */
+static unsigned char *map_side_by_side(const char *first, const char *second)
 {
-	return uring(IORING_OP_READ, map_with_end(), 2 * PAGE, false);
-}
-
-static long provided(void)
-{
-	return uring(IORING_OP_READ, map_p2p(2), 2 * PAGE, true);
-}
-
-/* The last page but one is P2P memory, or host memory; the last one is what that is not. */
-static unsigned char *map_boundary(bool p2p_first)
-{
-	const char *second = p2p_first ? NULL : opt.p2p;
-	unsigned char *map = map_memory(p2p_first ? opt.p2p : NULL, 2 * PAGE);
+	unsigned char *map = map_memory(first, 2 * PAGE);
 	int fd = second ? open(second, O_RDWR) : -1;
 
 	if (mmap(map + PAGE, PAGE, PROT_READ | PROT_WRITE,
@@ -163,38 +152,18 @@ static unsigned char *map_boundary(bool p2p_first)
 	return map;
 }
 
-static long into_host(void)
+static unsigned char *map_p2p_and_host(void)
 {
-	return read_drive(map_boundary(true), 2 * PAGE);
+	return map_side_by_side(opt.p2p, NULL);
 }
 
-static long into_p2p(void)
+static unsigned char *map_host_and_p2p(void)
 {
-	return read_drive(map_boundary(false), 2 * PAGE);
-}
-
-static long out_of_both(void)
-{
-	return write_drive(map_boundary(true), 2 * PAGE);
-}
-
-static long both_uring(void)
-{
-	return uring(IORING_OP_READ, map_boundary(true), 2 * PAGE, false);
-}
-
-static long block_into_host(void)
-{
-	return read_drive(map_boundary(true) + PAGE - 256, 512);
-}
-
-static long block_into_p2p(void)
-{
-	return read_drive(map_boundary(false) + PAGE - 256, 512);
+	return map_side_by_side(NULL, opt.p2p);
 }
 
 /* Two pages of both kinds, and then one that nobody may touch. */
-static unsigned char *map_boundary_with_end(void)
+static unsigned char *map_both_with_end(void)
 {
 	unsigned char *map = map_memory(NULL, 3 * PAGE);
 
@@ -205,23 +174,14 @@ static unsigned char *map_boundary_with_end(void)
 	return map;
 }
 
-static long past_both(void)
+static long pass_through(const struct trial_args *args)
 {
-	return read_drive(map_boundary_with_end(), 3 * PAGE);
-}
-
-static long past_both_uring(void)
-{
-	return uring(IORING_OP_READ, map_boundary_with_end(), 3 * PAGE, false);
-}
-
-static long pass_through_from(unsigned char *data, uint64_t lba)
-{
+	unsigned char *data = args->map();
 	struct nvme_passthru_cmd command = {
 		.opcode = 2, /* read */
 		.addr = (uintptr_t)data,
-		.cdw10 = lba,
-		.cdw11 = lba >> 32,
+		.cdw10 = args->lba,
+		.cdw11 = args->lba >> 32,
 	};
 	int fd = open_filled();
 	unsigned int lba_size;
@@ -234,32 +194,6 @@ static long pass_through_from(unsigned char *data, uint64_t lba)
 	command.cdw12 = 2 * PAGE / lba_size - 1;
 	ret = RESULT(ioctl(fd, NVME_IOCTL_IO_CMD, &command));
 	return !ret && !is_content(data, 0, 2 * PAGE) ? -EBADMSG : ret;
-}
-
-static long pass_through(unsigned char *data)
-{
-	return pass_through_from(data, 0);
-}
-
-static long passthrough(void)
-{
-	return pass_through(map_p2p(2));
-}
-
-/* The drive itself refuses it, after it is mapped. */
-static long passthrough_past_drive(void)
-{
-	return pass_through_from(map_p2p(2), 1ULL << 48);
-}
-
-static long passthrough_past_end(void)
-{
-	return pass_through(map_with_end());
-}
-
-static long passthrough_into_host(void)
-{
-	return pass_through(map_boundary(true));
 }
 
 static long next_mapping(void)
@@ -302,11 +236,6 @@ static unsigned char *map_shuffled(void)
 	return map;
 }
 
-static long shuffled(void)
-{
-	return read_drive(map_shuffled(), 8 * PAGE);
-}
-
 static long shuffled_write(void)
 {
 	unsigned char *map = map_shuffled();
@@ -337,41 +266,24 @@ static unsigned char *map_patched_huge_page(void)
 	return map + 3 * PAGE;
 }
 
-static long patched_huge_page(void)
-{
-	return read_drive(map_patched_huge_page(), CONTENT_SIZE);
-}
-
-static long patched_huge_page_write(void)
-{
-	return write_drive(map_patched_huge_page(), CONTENT_SIZE);
-}
-
-static unsigned char *map_with_rights(size_t from, int prot)
+/* Two pages, of which those from a place on have other rights. */
+static long rights(const struct trial_args *args)
 {
 	unsigned char *map = map_p2p(2);
 
-	if (mprotect(map + from, 2 * PAGE - from, prot))
+	if (mprotect(map + args->at, 2 * PAGE - args->at, args->prot))
 		err(1, "mprotect");
-	return map;
-}
-
-static long no_rights(void)
-{
-	return read_drive(map_with_rights(0, PROT_NONE), 2 * PAGE);
-}
-
-static long half_rights(void)
-{
-	return read_drive(map_with_rights(PAGE, PROT_NONE), 2 * PAGE);
+	return args->write ? write_drive(map, 2 * PAGE) :
+			     read_drive(map, 2 * PAGE);
 }
 
 /* Pinning fails at each page of a buffer in turn: what lies before it is read, and written. */
-static long pin_fails(unsigned char *(*map)(size_t pages))
+static long pin_fails(const struct trial_args *args)
 {
 	for (size_t done = 0; done < CONTENT_SIZE; done += PAGE) {
 		long expect = done ? (long)done : -EFAULT;
-		unsigned char *data = map(CONTENT_SIZE / PAGE);
+		unsigned char *data =
+			map_memory(args->host ? NULL : opt.p2p, CONTENT_SIZE);
 
 		if (mprotect(data + done, PAGE, PROT_NONE))
 			return -errno;
@@ -383,50 +295,15 @@ static long pin_fails(unsigned char *(*map)(size_t pages))
 	return CONTENT_SIZE;
 }
 
-static long pin_fails_p2p(void)
-{
-	return pin_fails(map_p2p);
-}
-
-static unsigned char *map_host(size_t pages)
-{
-	return map_memory(NULL, pages * PAGE);
-}
-
-static long pin_fails_host(void)
-{
-	return pin_fails(map_host);
-}
-
-static long readable_target(void)
-{
-	return read_drive(map_with_rights(0, PROT_READ), 2 * PAGE);
-}
-
-static long readable_source(void)
-{
-	return write_drive(map_with_rights(0, PROT_READ), 2 * PAGE);
-}
-
-/* One page in every place of the longest vector. */
-static long same_page_in(unsigned int count)
+/* One page in every place of a vector. */
+static long same_page(const struct trial_args *args)
 {
 	static struct iovec iov[IOV_MAX + 1];
 	unsigned char *map = map_p2p(1);
 
-	for (unsigned int i = 0; i < count; i++)
+	for (unsigned int i = 0; i < args->count; i++)
 		iov[i] = (struct iovec){ map, PAGE };
-	return RESULT(preadv(open_filled(), iov, count, 0));
-}
-
-static long same_page(void)
-{
-	return same_page_in(IOV_MAX);
-}
-
-static long too_many(void)
-{
-	return same_page_in(IOV_MAX + 1);
+	return RESULT(preadv(open_filled(), iov, args->count, 0));
 }
 
 static long far_too_long(void)
@@ -494,34 +371,19 @@ static long provided_ring(void)
 }
 
 /* Put the memory into a pipe, by reference or as a copy. */
-static long into_pipe(bool reference, unsigned int flags)
+static long into_pipe(const struct trial_args *args)
 {
 	struct iovec iov = { map_p2p(1), PAGE };
 	int fds[2];
 
 	if (pipe(fds))
 		return -errno;
-	return RESULT(reference ? vmsplice(fds[1], &iov, 1, flags) :
-				  write(fds[1], iov.iov_base, PAGE));
-}
-
-static long vmsplice_from(void)
-{
-	return into_pipe(true, 0);
-}
-
-static long vmsplice_gift(void)
-{
-	return into_pipe(true, SPLICE_F_GIFT);
-}
-
-static long pipe_from(void)
-{
-	return into_pipe(false, 0);
+	return RESULT(args->reference ? vmsplice(fds[1], &iov, 1, args->flags) :
+					write(fds[1], iov.iov_base, PAGE));
 }
 
 /* What comes out of the drive by splice() goes into the memory by vmsplice() or read(). */
-static long out_of_pipe(bool reference)
+static long out_of_pipe(const struct trial_args *args)
 {
 	struct iovec iov = { map_p2p(1), PAGE };
 	int fds[2];
@@ -532,28 +394,18 @@ static long out_of_pipe(bool reference)
 	ret = RESULT(splice(open_filled(), NULL, fds[1], NULL, PAGE, 0));
 	if (ret != PAGE)
 		return ret;
-	ret = RESULT(reference ? vmsplice(fds[0], &iov, 1, 0) :
-				 read(fds[0], iov.iov_base, PAGE));
+	ret = RESULT(args->reference ? vmsplice(fds[0], &iov, 1, 0) :
+				       read(fds[0], iov.iov_base, PAGE));
 	return ret > 0 && !is_content(iov.iov_base, 0, ret) ? -EBADMSG : ret;
 }
 
-static long vmsplice_into(void)
-{
-	return out_of_pipe(true);
-}
-
-static long pipe_into(void)
-{
-	return out_of_pipe(false);
-}
-
-static long buffered(bool write)
+static long buffered(const struct trial_args *args)
 {
 	unsigned char *map = map_p2p(2);
 	int direct = open_filled(), fd = open(opt.device, O_RDWR);
 	long ret;
 
-	if (!write) {
+	if (!args->write) {
 		ret = RESULT(pread(fd, map, 2 * PAGE, 0));
 		return ret > 0 && !is_content(map, 0, ret) ? -EBADMSG : ret;
 	}
@@ -564,106 +416,127 @@ static long buffered(bool write)
 	return ret > 0 && !is_content(map, 0, ret) ? -EBADMSG : ret;
 }
 
-static long buffered_read(void)
-{
-	return buffered(false);
-}
-
-static long buffered_write(void)
-{
-	return buffered(true);
-}
-
 static const struct trial trials[] = {
-	{ "odd-start", "read to an odd address", odd_start, .expect = -EINVAL },
-	{ "odd-length", "read 100 bytes", odd_length, .expect = -EINVAL },
-	{ "nothing", "read no bytes", nothing, .expect = 0 },
-	{ "past-end", "read past the mapping's end", past_end, .expect = PAGE },
-	{ "past-end-write", "write past the mapping's end", past_end_write,
+	{ "odd-start", "read to an odd address",
+	  WITH(plain, .map = map_page, .at = 1, .length = 512),
+	  .expect = -EINVAL },
+	{ "odd-length", "read 100 bytes",
+	  WITH(plain, .map = map_page, .length = 100), .expect = -EINVAL },
+	{ "nothing", "read no bytes", WITH(plain, .map = map_page, .length = 0),
+	  .expect = 0 },
+	{ "past-end", "read past the mapping's end",
+	  WITH(plain, .map = map_with_end, .length = 2 * PAGE),
+	  .expect = PAGE },
+	{ "past-end-write", "write past the mapping's end",
+	  WITH(plain, .map = map_with_end, .length = 2 * PAGE, .write = true),
 	  .expect = PAGE },
 	{ "past-end-uring", "read past the mapping's end by io_uring",
-	  past_end_uring, .expect = PAGE },
+	  WITH(uring, .map = map_with_end, .length = 2 * PAGE),
+	  .expect = PAGE },
 	{ "past-end-block", "read a block past the mapping's end",
-	  past_end_block, .expect = -EFAULT },
-	{ "beyond-end", "read to where nothing is mapped", beyond_end,
+	  WITH(plain, .map = map_with_end, .at = PAGE - 256, .length = 512),
 	  .expect = -EFAULT },
-	{ "into-host", "read to P2P memory and on to host memory", into_host,
+	{ "beyond-end", "read to where nothing is mapped",
+	  WITH(plain, .map = map_with_end, .at = PAGE, .length = PAGE),
+	  .expect = -EFAULT },
+	{ "into-host", "read to P2P memory and on to host memory",
+	  WITH(plain, .map = map_p2p_and_host, .length = 2 * PAGE),
 	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
-	{ "into-p2p", "read to host memory and on to P2P memory", into_p2p,
+	{ "into-p2p", "read to host memory and on to P2P memory",
+	  WITH(plain, .map = map_host_and_p2p, .length = 2 * PAGE),
 	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
-	{ "out-of-both", "write P2P memory and on to host memory", out_of_both,
+	{ "out-of-both", "write P2P memory and on to host memory",
+	  WITH(plain, .map = map_p2p_and_host, .length = 2 * PAGE,
+	       .write = true),
 	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
 	{ "both-uring", "read to P2P and on to host memory by io_uring",
-	  both_uring, .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	  WITH(uring, .map = map_p2p_and_host, .length = 2 * PAGE),
+	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
 	{ "past-both", "read to P2P and host memory and past their end",
-	  past_both, .expect = 2 * PAGE, .differs = true, .stock = -EIO },
-	{ "past-both-uring", "the same by io_uring", past_both_uring,
+	  WITH(plain, .map = map_both_with_end, .length = 3 * PAGE),
+	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
+	{ "past-both-uring", "the same by io_uring",
+	  WITH(uring, .map = map_both_with_end, .length = 3 * PAGE),
 	  .expect = 2 * PAGE, .differs = true, .stock = -EIO },
 	{ "block-into-host", "read a block to P2P memory and on to host memory",
-	  block_into_host, .expect = 512, .own = -EIO },
+	  WITH(plain, .map = map_p2p_and_host, .at = PAGE - 256, .length = 512),
+	  .expect = 512, .own = -EIO },
 	{ "block-into-p2p", "read a block to host memory and on to P2P memory",
-	  block_into_p2p, .expect = 512, .own = -EIO },
-	{ "passthrough", "passthrough read", passthrough, .expect = 0 },
+	  WITH(plain, .map = map_host_and_p2p, .at = PAGE - 256, .length = 512),
+	  .expect = 512, .own = -EIO },
+	{ "passthrough", "passthrough read",
+	  WITH(pass_through, .map = map_two_pages), .expect = 0 },
+	/* the drive itself refuses it, after it is mapped */
 	{ "passthrough-past-drive", "passthrough read past the drive's end",
-	  passthrough_past_drive, .expect = LBA_OUT_OF_RANGE },
+	  WITH(pass_through, .map = map_two_pages, .lba = 1ULL << 48),
+	  .expect = LBA_OUT_OF_RANGE },
 	{ "passthrough-past-end", "passthrough read past the mapping's end",
-	  passthrough_past_end, .expect = -EFAULT },
+	  WITH(pass_through, .map = map_with_end), .expect = -EFAULT },
 	{ "passthrough-into-host",
 	  "passthrough read to P2P memory and on to host memory",
-	  passthrough_into_host, .expect = 0, .own = INVALID_USE_OF_CMB },
+	  WITH(pass_through, .map = map_p2p_and_host), .expect = 0,
+	  .own = INVALID_USE_OF_CMB },
 	{ "next-mapping", "read across two mappings", next_mapping,
 	  .expect = 2 * PAGE },
-	{ "shuffled", "read to pages that lie in another order", shuffled,
+	{ "shuffled", "read to pages that lie in another order",
+	  WITH(plain, .map = map_shuffled, .length = 8 * PAGE),
 	  .expect = 8 * PAGE },
 	{ "shuffled-write", "write pages that lie in another order",
 	  shuffled_write, .expect = 8 * PAGE },
 	{ "patched-huge-page", "read to a huge page with one page replaced",
-	  patched_huge_page, .expect = CONTENT_SIZE },
-	{ "patched-huge-page-write", "write a huge page with one page replaced",
-	  patched_huge_page_write, .expect = CONTENT_SIZE },
-	{ "no-rights", "read to PROT_NONE", no_rights, .expect = -EFAULT },
-	{ "half-rights", "read to pages the second of which is PROT_NONE",
-	  half_rights, .expect = PAGE },
-	{ "pin-fails", "have each of 16 pages in turn not pinned",
-	  pin_fails_p2p, .expect = CONTENT_SIZE },
-	{ "pin-fails-host", "the same of host memory", pin_fails_host,
+	  WITH(plain, .map = map_patched_huge_page, .length = CONTENT_SIZE),
 	  .expect = CONTENT_SIZE },
-	{ "readable-target", "read to PROT_READ", readable_target,
+	{ "patched-huge-page-write", "write a huge page with one page replaced",
+	  WITH(plain, .map = map_patched_huge_page, .length = CONTENT_SIZE,
+	       .write = true),
+	  .expect = CONTENT_SIZE },
+	{ "no-rights", "read to PROT_NONE", WITH(rights, .prot = PROT_NONE),
 	  .expect = -EFAULT },
-	{ "readable-source", "write from PROT_READ", readable_source,
-	  .expect = 2 * PAGE },
-	{ "same-page", "read to the same page 1024 times", same_page,
-	  .expect = IOV_MAX * PAGE },
-	{ "too-many", "read a vector of 1025 buffers", too_many,
-	  .expect = -EINVAL },
+	{ "half-rights", "read to pages the second of which is PROT_NONE",
+	  WITH(rights, .at = PAGE, .prot = PROT_NONE), .expect = PAGE },
+	{ "pin-fails", "have each of 16 pages in turn not pinned",
+	  WITH(pin_fails, .host = false), .expect = CONTENT_SIZE },
+	{ "pin-fails-host", "the same of host memory",
+	  WITH(pin_fails, .host = true), .expect = CONTENT_SIZE },
+	{ "readable-target", "read to PROT_READ",
+	  WITH(rights, .prot = PROT_READ), .expect = -EFAULT },
+	{ "readable-source", "write from PROT_READ",
+	  WITH(rights, .prot = PROT_READ, .write = true), .expect = 2 * PAGE },
+	{ "same-page", "read to the same page 1024 times",
+	  WITH(same_page, .count = IOV_MAX), .expect = IOV_MAX * PAGE },
+	{ "too-many", "read a vector of 1025 buffers",
+	  WITH(same_page, .count = IOV_MAX + 1), .expect = -EINVAL },
 	{ "far-too-long", "read more than all addresses", far_too_long,
 	  .expect = -EINVAL },
 	{ "kernel-address", "read to the kernel's memory after a page",
 	  kernel_address, .expect = -EFAULT },
-	{ "registered", "register it with io_uring", registered,
-	  .expect = 0, .differs = true, .stock = -EFAULT },
+	{ "registered", "register it with io_uring", registered, .expect = 0,
+	  .differs = true, .stock = -EFAULT },
 	{ "registered-with-host", "register it after host memory",
 	  registered_with_host, .expect = 0, .differs = true,
 	  .stock = -EFAULT },
-	{ "provided", "provide it to io_uring as a buffer", provided,
+	{ "provided", "provide it to io_uring as a buffer",
+	  WITH(uring, .map = map_two_pages, .length = 2 * PAGE, .select = true),
 	  .expect = 2 * PAGE },
 	{ "provided-ring", "have io_uring find buffers in it", provided_ring,
 	  .expect = -EFAULT },
 	{ "ring-in-it", "have io_uring keep its rings in it", ring_in_it,
 	  .expect = -EFAULT },
-	{ "vmsplice-from", "vmsplice() it into a pipe", vmsplice_from,
-	  .expect = -EREMOTEIO },
-	{ "vmsplice-gift", "give it to a pipe", vmsplice_gift,
+	{ "vmsplice-from", "vmsplice() it into a pipe",
+	  WITH(into_pipe, .reference = true), .expect = -EREMOTEIO },
+	{ "vmsplice-gift", "give it to a pipe",
+	  WITH(into_pipe, .reference = true, .flags = SPLICE_F_GIFT),
 	  .expect = -EREMOTEIO },
 	{ "vmsplice-into", "vmsplice() into it what the drive gave a pipe",
-	  vmsplice_into, .expect = PAGE },
-	{ "pipe-from", "write it into a pipe", pipe_from, .expect = PAGE },
-	{ "pipe-into", "read into it what the drive gave a pipe", pipe_into,
-	  .expect = PAGE },
-	{ "buffered-read", "read to it through the page cache", buffered_read,
-	  .expect = 2 * PAGE },
-	{ "buffered-write", "write it through the page cache", buffered_write,
-	  .expect = 2 * PAGE },
+	  WITH(out_of_pipe, .reference = true), .expect = PAGE },
+	{ "pipe-from", "write it into a pipe",
+	  WITH(into_pipe, .reference = false), .expect = PAGE },
+	{ "pipe-into", "read into it what the drive gave a pipe",
+	  WITH(out_of_pipe, .reference = false), .expect = PAGE },
+	{ "buffered-read", "read to it through the page cache",
+	  WITH(buffered, .write = false), .expect = 2 * PAGE },
+	{ "buffered-write", "write it through the page cache",
+	  WITH(buffered, .write = true), .expect = 2 * PAGE },
 	{}
 };
 

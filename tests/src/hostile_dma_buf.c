@@ -8,11 +8,23 @@
 
 #include "dma_bufs.h"
 #include "passthrough.h"
+#include "rings.h"
 #include "trials.h"
 
 #define SIZE (64 * PAGE)
 #define LENGTH (16 * (long)PAGE)
 #define ROUNDS 20
+
+struct trial_args {
+	unsigned int behaviour; /* of the exporter */
+	/* to register, without the file descriptors that are 0 here */
+	struct regbuf_desc desc;
+	int flags; /* to open with: the dma-buf, or the drive once more */
+	/* the I/O */
+	bool write;
+	uint64_t at;
+	unsigned int length;
+};
 
 static struct io_uring ring;
 static unsigned char *content;
@@ -45,15 +57,6 @@ static struct io_uring_sqe *prepare(int file, bool write, uint64_t at,
 	return sqe;
 }
 
-static long reap(struct io_uring *from)
-{
-	struct io_uring_cqe *cqe;
-	long ret = io_uring_wait_cqe(from, &cqe) ?: cqe->res;
-
-	io_uring_cqe_seen(from, cqe);
-	return ret;
-}
-
 static long one(int file, bool write, uint64_t at, unsigned int length)
 {
 	prepare(file, write, at, length);
@@ -62,11 +65,11 @@ static long one(int file, bool write, uint64_t at, unsigned int length)
 }
 
 /* As it is after set_up_as(): the drive's data is where it belongs. */
-static long read_all(unsigned int behaviour)
+static long read_all(const struct trial_args *args)
 {
 	unsigned char data[LENGTH];
 	struct dma_memory m = { .exporter = -1 };
-	long ret = set_up_as(behaviour, O_RDWR);
+	long ret = set_up_as(args->behaviour, O_RDWR);
 
 	if (ret != 1)
 		return ret;
@@ -77,36 +80,6 @@ static long read_all(unsigned int behaviour)
 		return ret;
 	dma_memory_copy(&m, data, 3 * PAGE, LENGTH, false);
 	return memcmp(data, content, LENGTH) ? -EBADMSG : ret;
-}
-
-static long read_it(void)
-{
-	return read_all(0);
-}
-
-static long read_scattered(void)
-{
-	return read_all(EXPORTER_SCATTERED);
-}
-
-static long refuses_attach(void)
-{
-	return read_all(EXPORTER_REFUSES_ATTACH);
-}
-
-static long refuses_map(void)
-{
-	return read_all(EXPORTER_REFUSES_MAP);
-}
-
-static long short_of(void)
-{
-	return read_all(EXPORTER_SHORT);
-}
-
-static long physical(void)
-{
-	return read_all(EXPORTER_PHYSICAL);
 }
 
 /* Blocks that follow each other, which the block layer would join to one request */
@@ -134,8 +107,10 @@ static long neighbours(void)
 	return memcmp(data, content, LENGTH) ? -EBADMSG : LENGTH;
 }
 
-static long described(struct regbuf_desc desc)
+static long described(const struct trial_args *args)
 {
+	struct regbuf_desc desc = args->desc;
+
 	set_up();
 	dmabuf = exporter_create(exporter, SIZE, 0, O_RDWR);
 	desc.dmabuf_fd = desc.dmabuf_fd ?: dmabuf;
@@ -143,49 +118,12 @@ static long described(struct regbuf_desc desc)
 	return regbuf_update(&ring, 0, &desc, 1, NULL);
 }
 
-static long with_size(void)
-{
-	return described((struct regbuf_desc){ .type = REGBUF_DMABUF, .size = SIZE });
-}
-
-static long with_flags(void)
-{
-	return described((struct regbuf_desc){ .type = REGBUF_DMABUF, .flags = 1 });
-}
-
-static long with_more(void)
-{
-	return described((struct regbuf_desc){ .type = REGBUF_DMABUF,
-					       .reserved[5] = 1 });
-}
-
-static long of_no_kind(void)
-{
-	return described((struct regbuf_desc){ .type = 3 });
-}
-
-static long no_dma_buf(void)
-{
-	return described((struct regbuf_desc){ .type = REGBUF_DMABUF, .dmabuf_fd = 1 });
-}
-
-static long closed_dma_buf(void)
-{
-	return described((struct regbuf_desc){ .type = REGBUF_DMABUF,
-					       .dmabuf_fd = 1000 });
-}
-
-static long closed_target(void)
-{
-	return described((struct regbuf_desc){ .type = REGBUF_DMABUF,
-					       .target_fd = 1000 });
-}
-
 static long of_a_file(void)
 {
-	return described((struct regbuf_desc){
-		.type = REGBUF_DMABUF,
-		.target_fd = open("/dev/shm", O_TMPFILE | O_RDWR, 0600) });
+	struct trial_args args = { .desc.type = REGBUF_DMABUF };
+
+	args.desc.target_fd = open("/dev/shm", O_TMPFILE | O_RDWR, 0600);
+	return described(&args);
 }
 
 static long no_table(void)
@@ -237,28 +175,17 @@ static long replaced(void)
 	return ret == 1 ? one(fd, false, 0, LENGTH) : ret;
 }
 
-static long outside(void)
+static long transfer(const struct trial_args *args)
 {
-	return set_up_as(0, O_RDWR) == 1 ?
-		       one(fd, false, SIZE - LENGTH + 512, LENGTH) :
+	return set_up_as(0, args->flags) == 1 ?
+		       one(fd, args->write, args->at, args->length) :
 		       -EBADMSG;
 }
 
-static long far_outside(void)
-{
-	return set_up_as(0, O_RDWR) == 1 ? one(fd, false, -PAGE, LENGTH) :
-					   -EBADMSG;
-}
-
-static long misaligned(void)
-{
-	return set_up_as(0, O_RDWR) == 1 ? one(fd, false, 2, 512) : -EBADMSG;
-}
-
-static long buffered(void)
+static long read_reopened(const struct trial_args *args)
 {
 	return set_up_as(0, O_RDWR) == 1 ?
-		       one(open(opt.device, O_RDWR), false, 0, LENGTH) :
+		       one(open(opt.device, args->flags), false, 0, LENGTH) :
 		       -EBADMSG;
 }
 
@@ -268,32 +195,6 @@ static long other_file(void)
 
 	return set_up_as(0, O_RDWR) == 1 ? one(other, true, 0, LENGTH) :
 					   -EBADMSG;
-}
-
-static long same_file(void)
-{
-	return set_up_as(0, O_RDWR) == 1 ?
-		       one(open(opt.device, O_RDWR | O_DIRECT), false, 0,
-			   LENGTH) :
-		       -EBADMSG;
-}
-
-static long read_only(void)
-{
-	return set_up_as(0, O_RDONLY) == 1 ? one(fd, false, 0, LENGTH) :
-					     -EBADMSG;
-}
-
-static long only_read(void)
-{
-	return set_up_as(0, O_RDONLY) == 1 ? one(fd, true, 0, LENGTH) :
-					     -EBADMSG;
-}
-
-static long only_written(void)
-{
-	return set_up_as(0, O_WRONLY) == 1 ? one(fd, true, 0, LENGTH) :
-					     -EBADMSG;
 }
 
 static long send_it(void)
@@ -346,25 +247,20 @@ static long passthrough(void)
 	return pass_wait(&commands);
 }
 
-#define REGISTER_CLONE_BUFFERS 30
-
 /* A clone has an empty slot in its place. */
 static long cloned(void)
 {
-	struct {
-		uint32_t src_fd, flags, pad[6];
-	} clone = {};
 	struct io_uring other = {};
 	struct io_uring_sqe *sqe;
+	long ret;
 
 	if (set_up_as(0, O_RDWR) != 1)
 		return -EBADMSG;
 	if (io_uring_queue_init(4, &other, 0))
 		return -EBADMSG;
-	clone.src_fd = ring.ring_fd;
-	if (syscall(SYS_io_uring_register, other.ring_fd,
-		    REGISTER_CLONE_BUFFERS, &clone, 1))
-		return -errno;
+	ret = clone_buffers(&other, &ring);
+	if (ret)
+		return ret;
 	sqe = io_uring_get_sqe(&other);
 	io_uring_prep_read_fixed(sqe, fd, NULL, LENGTH, 0, 0);
 	io_uring_submit(&other);
@@ -422,64 +318,84 @@ static long two_rings(void)
 
 /* Where the exporter gives out the CPU's addresses, only an IOMMU that translates can tell. */
 static const struct trial trials[] = {
-	{ "read", "read into it", read_it, .expect = LENGTH },
-	{ "scattered", "read into single pages", read_scattered,
+	{ "read", "read into it", WITH(read_all, .behaviour = 0),
 	  .expect = LENGTH },
+	{ "scattered", "read into single pages",
+	  WITH(read_all, .behaviour = EXPORTER_SCATTERED), .expect = LENGTH },
 	{ "neighbours", "read blocks that could be merged", neighbours,
 	  .expect = LENGTH },
 	{ "two-rings", "register it twice and close one ring", two_rings,
 	  .expect = LENGTH },
-	{ "same-file", "read by another open of the same device", same_file,
-	  .expect = LENGTH },
+	{ "same-file", "read by another open of the same device",
+	  WITH(read_reopened, .flags = O_RDWR | O_DIRECT), .expect = LENGTH },
 	{ "leave", "end with reads in flight", leave, .expect = 0 },
 	{ "by-address", "host memory by a descriptor, then none", by_address,
 	  .expect = -EFAULT },
 	{ "replaced", "empty its slot", replaced, .expect = -EFAULT },
 	{ "cloned", "read by a clone of the buffers", cloned,
 	  .expect = -EFAULT },
-	{ "size", "register with a size", with_size, .expect = -EINVAL },
-	{ "flags", "register with flags", with_flags, .expect = -EINVAL },
-	{ "more", "register with what is reserved", with_more,
+	{ "size", "register with a size",
+	  WITH(described, .desc = { .type = REGBUF_DMABUF, .size = SIZE }),
 	  .expect = -EINVAL },
-	{ "kind", "register what is of no kind", of_no_kind,
+	{ "flags", "register with flags",
+	  WITH(described, .desc = { .type = REGBUF_DMABUF, .flags = 1 }),
 	  .expect = -EINVAL },
-	{ "no-dma-buf", "register what is no dma-buf", no_dma_buf,
+	{ "more", "register with what is reserved",
+	  WITH(described, .desc = { .type = REGBUF_DMABUF, .reserved[5] = 1 }),
 	  .expect = -EINVAL },
-	{ "closed", "register what is not open", closed_dma_buf,
+	{ "kind", "register what is of no kind",
+	  WITH(described, .desc = { .type = 3 }), .expect = -EINVAL },
+	{ "no-dma-buf", "register what is no dma-buf",
+	  WITH(described, .desc = { .type = REGBUF_DMABUF, .dmabuf_fd = 1 }),
+	  .expect = -EINVAL },
+	{ "closed", "register what is not open",
+	  WITH(described, .desc = { .type = REGBUF_DMABUF, .dmabuf_fd = 1000 }),
 	  .expect = -EBADF },
-	{ "closed-target", "register for what is not open", closed_target,
+	{ "closed-target", "register for what is not open",
+	  WITH(described, .desc = { .type = REGBUF_DMABUF, .target_fd = 1000 }),
 	  .expect = -EBADF },
 	{ "of-a-file", "register for a file of no drive", of_a_file,
 	  .expect = -EOPNOTSUPP },
 	{ "no-table", "register without a table", no_table, .expect = -ENXIO },
 	{ "beyond", "register beyond the table", beyond_table,
 	  .expect = -EINVAL },
-	{ "outside", "read beyond its end", outside, .expect = -EFAULT },
-	{ "far-outside", "read at an offset that overflows", far_outside,
+	{ "outside", "read beyond its end",
+	  WITH(transfer, .flags = O_RDWR, .at = SIZE - LENGTH + 512,
+	       .length = LENGTH),
 	  .expect = -EFAULT },
-	{ "misaligned", "read to where the drive cannot", misaligned,
+	{ "far-outside", "read at an offset that overflows",
+	  WITH(transfer, .flags = O_RDWR, .at = -PAGE, .length = LENGTH),
+	  .expect = -EFAULT },
+	{ "misaligned", "read to where the drive cannot",
+	  WITH(transfer, .flags = O_RDWR, .at = 2, .length = 512),
 	  .expect = -EINVAL },
-	{ "buffered", "read through the page cache", buffered,
-	  .expect = -EINVAL },
+	{ "buffered", "read through the page cache",
+	  WITH(read_reopened, .flags = O_RDWR), .expect = -EINVAL },
 	{ "other-file", "write it to another file", other_file,
 	  .expect = -EINVAL },
-	{ "read-only", "read into what is open for reading", read_only,
+	{ "read-only", "read into what is open for reading",
+	  WITH(transfer, .flags = O_RDONLY, .length = LENGTH),
 	  .expect = -EACCES },
-	{ "only-read", "write what is open for reading", only_read,
+	{ "only-read", "write what is open for reading",
+	  WITH(transfer, .flags = O_RDONLY, .write = true, .length = LENGTH),
 	  .expect = LENGTH },
-	{ "only-written", "write what is open for writing", only_written,
+	{ "only-written", "write what is open for writing",
+	  WITH(transfer, .flags = O_WRONLY, .write = true, .length = LENGTH),
 	  .expect = -EACCES },
 	{ "send", "send it", send_it, .expect = -EOPNOTSUPP },
 	{ "passthrough", "read into it by a command passed through",
 	  passthrough, .expect = -EOPNOTSUPP },
 	{ "refuses-attach", "an exporter that refuses to attach",
-	  refuses_attach, .expect = -EBUSY },
-	{ "refuses-map", "an exporter that refuses to map", refuses_map,
+	  WITH(read_all, .behaviour = EXPORTER_REFUSES_ATTACH),
+	  .expect = -EBUSY },
+	{ "refuses-map", "an exporter that refuses to map",
+	  WITH(read_all, .behaviour = EXPORTER_REFUSES_MAP),
 	  .expect = -ENOSPC },
-	{ "short", "an exporter that gives out less", short_of,
-	  .expect = -EINVAL },
+	{ "short", "an exporter that gives out less",
+	  WITH(read_all, .behaviour = EXPORTER_SHORT), .expect = -EINVAL },
 	{ "physical", "an exporter that gives out the CPU's addresses",
-	  physical, .expect = LENGTH, .reach = true },
+	  WITH(read_all, .behaviour = EXPORTER_PHYSICAL), .expect = LENGTH,
+	  .reach = true },
 	{}
 };
 

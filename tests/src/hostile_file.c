@@ -13,6 +13,13 @@
 #define BLOCK 512UL /* a part of a block of the file system */
 #define ROUNDS 20
 
+struct trial_args {
+	bool write;
+	bool cached; /* through the page cache, not directly */
+	size_t length;
+	off_t offset;
+};
+
 /* What is written to the file or is in it; what is found. */
 static unsigned char *content, *found;
 static int direct, cached;
@@ -70,31 +77,17 @@ static long write_to(int fd, size_t length, off_t offset)
 	return ret > 0 && memcmp(found, content, SIZE) ? -EBADMSG : ret;
 }
 
-static long direct_read(void)
+static long plain(const struct trial_args *args)
 {
+	int fd;
+
 	set_up(SIZE);
-	return read_from(direct, SIZE, SIZE);
+	fd = args->cached ? cached : direct;
+	return args->write ? write_to(fd, SIZE / 2, SIZE / 2) :
+			     read_from(fd, SIZE, SIZE);
 }
 
-static long direct_write(void)
-{
-	set_up(SIZE);
-	return write_to(direct, SIZE / 2, SIZE / 2);
-}
-
-static long buffered_read(void)
-{
-	set_up(SIZE);
-	return read_from(cached, SIZE, SIZE);
-}
-
-static long buffered_write(void)
-{
-	set_up(SIZE);
-	return write_to(cached, SIZE / 2, SIZE / 2);
-}
-
-static long uring(bool write)
+static long uring(const struct trial_args *args)
 {
 	unsigned char *map = map_p2p();
 	struct io_uring_cqe *cqe;
@@ -105,28 +98,18 @@ static long uring(bool write)
 	ret = io_uring_queue_init(1, &ring, 0);
 	if (ret)
 		return ret;
-	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ,
+	io_uring_prep_rw(args->write ? IORING_OP_WRITE : IORING_OP_READ,
 			 io_uring_get_sqe(&ring), direct, map, SIZE, 0);
 	io_uring_submit(&ring);
 	ret = io_uring_wait_cqe(&ring, &cqe) ?: cqe->res;
-	if (ret > 0 && write &&
+	if (ret > 0 && args->write &&
 	    pread(direct, content, SIZE, 0) != (ssize_t)SIZE)
 		return -errno;
 	return checked(ret, map, content, SIZE);
 }
 
-static long uring_read(void)
-{
-	return uring(false);
-}
-
-static long uring_write(void)
-{
-	return uring(true);
-}
-
 /* Pages of host memory and P2P memory in turn. */
-static long vector(bool write)
+static long vector(const struct trial_args *args)
 {
 	unsigned char *map = map_p2p(), *host;
 	struct iovec iov[SIZE / PAGE];
@@ -138,25 +121,15 @@ static long vector(bool write)
 	for (size_t i = 0; i < SIZE / PAGE; i++)
 		iov[i] =
 			(struct iovec){ (i % 2 ? host : map) + i * PAGE, PAGE };
-	if (!write)
+	if (!args->write)
 		ret = RESULT(preadv(direct, iov, SIZE / PAGE, 0));
 	else
 		ret = RESULT(pwritev(direct, iov, SIZE / PAGE, 0));
-	if (write && pread(direct, content, SIZE, 0) != (ssize_t)SIZE)
+	if (args->write && pread(direct, content, SIZE, 0) != (ssize_t)SIZE)
 		return -errno;
 	for (size_t i = 0; i < SIZE / PAGE && ret > 0; i++)
 		ret = checked(ret, iov[i].iov_base, content + i * PAGE, PAGE);
 	return ret;
-}
-
-static long vector_read(void)
-{
-	return vector(false);
-}
-
-static long vector_write(void)
-{
-	return vector(true);
 }
 
 static long odd_start(void)
@@ -193,13 +166,13 @@ static long hole(void)
 	return read_from(direct, SIZE, SIZE);
 }
 
-static long into_hole(void)
+static long into_hole(const struct trial_args *args)
 {
 	set_up(0);
 	if (ftruncate(direct, SIZE))
 		return -errno;
 	memset(content, 0, SIZE);
-	return write_to(direct, PAGE, 2 * PAGE);
+	return write_to(direct, args->length, args->offset);
 }
 
 static long unwritten(void)
@@ -209,16 +182,6 @@ static long unwritten(void)
 		return -ENOSPC;
 	memset(content, 0, SIZE);
 	return write_to(direct, PAGE, 2 * PAGE);
-}
-
-/* The rest of a block of the file system reads as zeros. */
-static long part_of_block(void)
-{
-	set_up(0);
-	if (ftruncate(direct, SIZE))
-		return -errno;
-	memset(content, 0, SIZE);
-	return write_to(direct, BLOCK, 2 * PAGE + 3 * BLOCK);
 }
 
 static long end_of_file(void)
@@ -311,20 +274,20 @@ static long kill_writers(void)
 }
 
 static const struct trial trials[] = {
-	{ "direct-read", "direct read", direct_read, .expect = SIZE,
-	  .reach = true },
-	{ "direct-write", "direct write", direct_write, .expect = SIZE / 2,
-	  .reach = true },
-	{ "uring-read", "direct read by io_uring", uring_read, .expect = SIZE,
-	  .reach = true },
-	{ "uring-write", "direct write by io_uring", uring_write,
+	{ "direct-read", "direct read", WITH(plain, .write = false),
+	  .expect = SIZE, .reach = true },
+	{ "direct-write", "direct write", WITH(plain, .write = true),
+	  .expect = SIZE / 2, .reach = true },
+	{ "uring-read", "direct read by io_uring", WITH(uring, .write = false),
+	  .expect = SIZE, .reach = true },
+	{ "uring-write", "direct write by io_uring", WITH(uring, .write = true),
 	  .expect = SIZE, .reach = true },
 	{ "vector-read", "direct read to pages of host and P2P memory",
-	  vector_read, .expect = SIZE, .reach = true, .differs = true,
-	  .stock = -EIO },
+	  WITH(vector, .write = false), .expect = SIZE, .reach = true,
+	  .differs = true, .stock = -EIO },
 	{ "vector-write", "direct write of pages of host and P2P memory",
-	  vector_write, .expect = SIZE, .reach = true, .differs = true,
-	  .stock = -EIO },
+	  WITH(vector, .write = true), .expect = SIZE, .reach = true,
+	  .differs = true, .stock = -EIO },
 	{ "odd-start", "direct read to an odd address", odd_start,
 	  .expect = -EINVAL },
 	{ "odd-length", "direct write of 100 bytes", odd_length,
@@ -332,20 +295,23 @@ static const struct trial trials[] = {
 	{ "past-end", "direct read past the mapping's end", past_end,
 	  .expect = -EFAULT, .reach = true },
 	{ "hole", "direct read of a hole", hole, .expect = SIZE },
-	{ "into-hole", "direct write into a hole", into_hole, .expect = PAGE,
+	{ "into-hole", "direct write into a hole",
+	  WITH(into_hole, .length = PAGE, .offset = 2 * PAGE), .expect = PAGE,
 	  .reach = true },
 	{ "unwritten", "direct write of what was but allocated", unwritten,
 	  .expect = PAGE, .reach = true },
-	{ "part-of-block", "direct write of a part of a block", part_of_block,
+	/* the rest of a block of the file system reads as zeros */
+	{ "part-of-block", "direct write of a part of a block",
+	  WITH(into_hole, .length = BLOCK, .offset = 2 * PAGE + 3 * BLOCK),
 	  .expect = BLOCK, .reach = true },
 	{ "end-of-file", "direct read across the end of the file", end_of_file,
 	  .expect = PAGE + 1000, .reach = true },
 	{ "append", "direct write at the end of the file", append,
 	  .expect = 2 * PAGE, .reach = true },
-	{ "buffered-read", "read through the page cache", buffered_read,
-	  .expect = SIZE },
-	{ "buffered-write", "write through the page cache", buffered_write,
-	  .expect = SIZE / 2 },
+	{ "buffered-read", "read through the page cache",
+	  WITH(plain, .write = false, .cached = true), .expect = SIZE },
+	{ "buffered-write", "write through the page cache",
+	  WITH(plain, .write = true, .cached = true), .expect = SIZE / 2 },
 	{ "dirty", "direct read of dirty pages", dirty, .expect = SIZE,
 	  .reach = true },
 	{ "stale", "direct write of cached pages", stale, .expect = SIZE,

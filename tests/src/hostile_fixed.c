@@ -11,12 +11,17 @@
 #include <sys/uio.h>
 
 #include "passthrough.h"
+#include "rings.h"
 #include "trials.h"
 
 #define LENGTH (16 * (long)PAGE)
 #define DEPTH 16
 #define SIZE (DEPTH * LENGTH)
 #define ROUNDS 20
+
+struct trial_args {
+	void (*end)(void); /* of a process */
+};
 
 static struct io_uring ring;
 static unsigned char *content, *map;
@@ -46,15 +51,6 @@ static void prepare(struct io_uring *in, int file, bool write, size_t at)
 	io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
 			 sqe, file, map + at, LENGTH, at);
 	sqe->buf_index = 0;
-}
-
-static long reap(struct io_uring *in)
-{
-	struct io_uring_cqe *cqe;
-	long ret = io_uring_wait_cqe(in, &cqe) ?: cqe->res;
-
-	io_uring_cqe_seen(in, cqe);
-	return ret;
 }
 
 static long one(struct io_uring *in, int file, bool write, size_t at)
@@ -138,7 +134,7 @@ static long read_unmapped(void)
 	if (ret)
 		return ret;
 	munmap(map, SIZE);
-	size = p2p_available();
+	size = p2p_available(opt.p2p);
 	other = map_memory(opt.p2p, size);
 	for (size_t at = 0; at < size; at += 512)
 		*(volatile uint64_t *)(other + at) = 0x5eed5eed5eed5eed;
@@ -194,22 +190,13 @@ static long update(void)
 	return ret ?: LENGTH;
 }
 
-#define REGISTER_CLONE_BUFFERS 30
-
 /* A ring that has the buffers of another one, which is gone. */
-static long clone_buffers(void)
+static long cloned(void)
 {
-	struct {
-		uint32_t src_fd, flags, pad[6];
-	} clone = {};
 	struct io_uring second;
 	long ret = set_up() ?: set_up_ring(&second);
 
-	if (ret)
-		return ret;
-	clone.src_fd = ring.ring_fd;
-	ret = RESULT(syscall(SYS_io_uring_register, second.ring_fd,
-			     REGISTER_CLONE_BUFFERS, &clone, 1));
+	ret = ret ?: clone_buffers(&second, &ring);
 	if (ret)
 		return ret;
 	submit_all(&ring);
@@ -248,7 +235,18 @@ static void wait_for_end(void)
 		pause();
 }
 
-static long many(void (*end)(void))
+static void leave(void)
+{
+	_exit(0);
+}
+
+static void execute(void)
+{
+	execl("/bin/true", "true", NULL);
+}
+
+/* Processes that end with reads in flight; how many did. */
+static long many(const struct trial_args *args)
 {
 	long count = 0;
 
@@ -268,10 +266,10 @@ static long many(void (*end)(void))
 			submit_all(&ring);
 			if (write(ready[1], &byte, 1) != 1)
 				_exit(1);
-			end();
+			args->end();
 		}
 		close(ready[1]);
-		if (read(ready[0], &byte, 1) == 1 && end == wait_for_end)
+		if (read(ready[0], &byte, 1) == 1 && args->end == wait_for_end)
 			kill(pid, SIGKILL);
 		close(ready[0]);
 		waitpid(pid, &status, 0);
@@ -280,31 +278,6 @@ static long many(void (*end)(void))
 		count++;
 	}
 	return count;
-}
-
-static void leave(void)
-{
-	_exit(0);
-}
-
-static void execute(void)
-{
-	execl("/bin/true", "true", NULL);
-}
-
-static long kill_it(void)
-{
-	return many(wait_for_end);
-}
-
-static long exit_early(void)
-{
-	return many(leave);
-}
-
-static long exec_early(void)
-{
-	return many(execute);
 }
 
 static long to_file(int file, bool write)
@@ -543,16 +516,16 @@ static const struct trial trials[] = {
 	  .expect = LENGTH, STOCK },
 	{ "update", "register other memory in its place with reads in flight",
 	  update, .expect = LENGTH, STOCK },
-	{ "clone", "give it to another ring and close the first", clone_buffers,
+	{ "clone", "give it to another ring and close the first", cloned,
 	  .expect = LENGTH, STOCK },
 	{ "fork", "fork() a process that unmaps it and ends", fork_off,
 	  .expect = LENGTH, STOCK },
-	{ "kill", "kill processes with reads in flight", kill_it,
-	  .expect = ROUNDS, STOCK },
-	{ "exit", "processes that end with reads in flight", exit_early,
-	  .expect = ROUNDS, STOCK },
-	{ "execute", "execve() with reads in flight", exec_early,
-	  .expect = ROUNDS, STOCK },
+	{ "kill", "kill processes with reads in flight",
+	  WITH(many, .end = wait_for_end), .expect = ROUNDS, STOCK },
+	{ "exit", "processes that end with reads in flight",
+	  WITH(many, .end = leave), .expect = ROUNDS, STOCK },
+	{ "execute", "execve() with reads in flight",
+	  WITH(many, .end = execute), .expect = ROUNDS, STOCK },
 	{ "alignment", "read host memory to places and of lengths that are not blocks",
 	  alignment, .expect = 0 },
 	{ "many-vectors", "read to host memory of more vectors than a bio counts",

@@ -18,6 +18,13 @@
 #define MAX_ROUNDS 2000
 #define ROUNDS 30
 
+struct trial_args {
+	unsigned char *(*act)(unsigned char *map); /* with reads in flight */
+	void (*child)(unsigned char *map);
+	bool killed; /* the child, and does not end by itself */
+	long (*read)(unsigned char *map);
+};
+
 static unsigned char *content;
 static struct io_uring ring;
 static int fd;
@@ -65,7 +72,7 @@ static bool holds(const unsigned char *map, uint64_t word)
  * Read to P2P memory and act while that is in flight, until this was so once. Every read has to end well, for
  * its pages are pinned; act() returns memory that none of them may have come to, or NULL.
  */
-static long while_in_flight(unsigned char *(*act)(unsigned char *map))
+static long while_in_flight(const struct trial_args *args)
 {
 	bool was_in_flight = false;
 	long ret = 0;
@@ -78,7 +85,7 @@ static long while_in_flight(unsigned char *(*act)(unsigned char *map))
 		uint64_t word;
 
 		submit_reads(map);
-		other = act(map);
+		other = args->act(map);
 		word = other ? *(volatile uint64_t *)other : 0;
 		was_in_flight = io_uring_cq_ready(&ring) < DEPTH;
 		ret = reap_reads();
@@ -148,43 +155,8 @@ static unsigned char *act_close(unsigned char *map)
 	return NULL;
 }
 
-static long unmap(void)
-{
-	return while_in_flight(act_unmap);
-}
-
-static long dontneed(void)
-{
-	return while_in_flight(act_dontneed);
-}
-
-static long protect(void)
-{
-	return while_in_flight(act_protect);
-}
-
-static long replace(void)
-{
-	return while_in_flight(act_replace);
-}
-
-static long reuse(void)
-{
-	return while_in_flight(act_reuse);
-}
-
-static long fork_off(void)
-{
-	return while_in_flight(act_fork);
-}
-
-static long close_drive(void)
-{
-	return while_in_flight(act_close);
-}
-
 /* Processes that end in the midst of I/O; how many did so as they had to. */
-static long many(void (*child)(unsigned char *map), bool killed)
+static long many(const struct trial_args *args)
 {
 	long count = 0;
 
@@ -195,15 +167,15 @@ static long many(void (*child)(unsigned char *map), bool killed)
 
 		if (!pid) {
 			set_up_ring();
-			child(map_memory(opt.p2p, SIZE));
+			args->child(map_memory(opt.p2p, SIZE));
 			_exit(1);
 		}
-		if (killed) {
+		if (args->killed) {
 			usleep(10000 + random_next() % 30000);
 			kill(pid, SIGKILL);
 		}
 		waitpid(pid, &status, 0);
-		count += killed ? WIFSIGNALED(status) : !status;
+		count += args->killed ? WIFSIGNALED(status) : !status;
 	}
 	return count;
 }
@@ -233,26 +205,6 @@ static void child_executes(unsigned char *map)
 {
 	submit_reads(map);
 	execl("/bin/true", "true", NULL);
-}
-
-static long kill_uring(void)
-{
-	return many(child_reads, true);
-}
-
-static long kill_plain(void)
-{
-	return many(child_reads_plain, true);
-}
-
-static long exit_early(void)
-{
-	return many(child_exits, false);
-}
-
-static long execute(void)
-{
-	return many(child_executes, false);
 }
 
 static atomic_bool stop;
@@ -290,7 +242,7 @@ static bool is_result(long ret)
 	return ret > 0 || ret == -EFAULT || ret == -EIO || (opt.stock && !ret);
 }
 
-static long while_pages_change(long (*read)(unsigned char *map))
+static long while_pages_change(const struct trial_args *args)
 {
 	unsigned char *map = map_memory(NULL, LENGTH);
 	pthread_t thread;
@@ -301,12 +253,12 @@ static long while_pages_change(long (*read)(unsigned char *map))
 	if (pthread_create(&thread, NULL, change_pages, map))
 		return -EAGAIN;
 	do {
-		ret = read(map);
+		ret = args->read(map);
 	} while (is_result(ret) && !atomic_load(&stop));
 	pthread_join(thread, NULL);
 	if (!is_result(ret))
 		return ret ?: -EBADMSG;
-	return read(map_memory(opt.p2p, LENGTH)) == LENGTH;
+	return args->read(map_memory(opt.p2p, LENGTH)) == LENGTH;
 }
 
 static long read_plain(unsigned char *map)
@@ -324,16 +276,6 @@ static long read_uring(unsigned char *map)
 	ret = io_uring_wait_cqe(&ring, &cqe) ?: cqe->res;
 	io_uring_cqe_seen(&ring, cqe);
 	return ret;
-}
-
-static long change_plain(void)
-{
-	return while_pages_change(read_plain);
-}
-
-static long change_uring(void)
-{
-	return while_pages_change(read_uring);
 }
 
 static void ignore(int number)
@@ -358,26 +300,33 @@ static long signals(void)
 }
 
 static const struct trial trials[] = {
-	{ "unmap", "munmap()", unmap, .expect = 1 },
-	{ "dontneed", "MADV_DONTNEED", dontneed, .expect = 1 },
-	{ "protect", "mprotect() with PROT_NONE", protect, .expect = 1 },
-	{ "replace", "map host memory in its place", replace, .expect = 1 },
-	{ "reuse", "unmap it, and map P2P memory again", reuse, .expect = 1 },
-	{ "fork", "fork() a process that unmaps it and ends", fork_off,
+	{ "unmap", "munmap()", WITH(while_in_flight, .act = act_unmap),
 	  .expect = 1 },
-	{ "close", "close the drive", close_drive, .expect = 1 },
-	{ "kill-uring", "kill processes that read by io_uring", kill_uring,
-	  .expect = ROUNDS },
-	{ "kill-plain", "kill processes that read vectors", kill_plain,
-	  .expect = ROUNDS },
-	{ "exit", "processes that end with reads in flight", exit_early,
-	  .expect = ROUNDS },
-	{ "execute", "execve() with reads in flight", execute,
-	  .expect = ROUNDS },
-	{ "change-plain", "read while the pages change", change_plain,
+	{ "dontneed", "MADV_DONTNEED",
+	  WITH(while_in_flight, .act = act_dontneed), .expect = 1 },
+	{ "protect", "mprotect() with PROT_NONE",
+	  WITH(while_in_flight, .act = act_protect), .expect = 1 },
+	{ "replace", "map host memory in its place",
+	  WITH(while_in_flight, .act = act_replace), .expect = 1 },
+	{ "reuse", "unmap it, and map P2P memory again",
+	  WITH(while_in_flight, .act = act_reuse), .expect = 1 },
+	{ "fork", "fork() a process that unmaps it and ends",
+	  WITH(while_in_flight, .act = act_fork), .expect = 1 },
+	{ "close", "close the drive", WITH(while_in_flight, .act = act_close),
 	  .expect = 1 },
+	{ "kill-uring", "kill processes that read by io_uring",
+	  WITH(many, .child = child_reads, .killed = true), .expect = ROUNDS },
+	{ "kill-plain", "kill processes that read vectors",
+	  WITH(many, .child = child_reads_plain, .killed = true),
+	  .expect = ROUNDS },
+	{ "exit", "processes that end with reads in flight",
+	  WITH(many, .child = child_exits), .expect = ROUNDS },
+	{ "execute", "execve() with reads in flight",
+	  WITH(many, .child = child_executes), .expect = ROUNDS },
+	{ "change-plain", "read while the pages change",
+	  WITH(while_pages_change, .read = read_plain), .expect = 1 },
 	{ "change-uring", "read by io_uring while the pages change",
-	  change_uring, .expect = 1 },
+	  WITH(while_pages_change, .read = read_uring), .expect = 1 },
 	{ "signals", "read under a hail of signals", signals,
 	  .expect = LENGTH },
 	{}

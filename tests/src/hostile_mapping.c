@@ -16,93 +16,56 @@
 #endif
 #define WORD 0x5eed5eed5eed5eedUL
 
-static long map_it(int open_flags, size_t length, int prot, int flags,
-		   off_t offset)
+struct trial_args {
+	/* as of open() and mmap() */
+	struct {
+		int open_flags;
+		size_t length;
+		int prot;
+		int flags;
+		off_t offset;
+	} map;
+	bool all; /* pages, not every other one */
+	bool write;
+	int advice; /* of madvise() */
+	ssize_t (*access)(pid_t pid, const struct iovec *local,
+			  unsigned long nr_local, const struct iovec *remote,
+			  unsigned long nr_remote, unsigned long flags);
+	enum __ptrace_request request;
+	int operation; /* of futex() */
+};
+
+static long map_it(const struct trial_args *args)
 {
-	int fd = open(opt.p2p, open_flags);
+	int fd = open(opt.p2p, args->map.open_flags);
 	void *map;
 
 	if (fd < 0)
 		return -errno;
-	map = mmap(NULL, length, prot, flags, fd, offset);
+	map = mmap(NULL, args->map.length, args->map.prot, args->map.flags, fd,
+		   args->map.offset);
 	return map == MAP_FAILED ? -errno : 0;
 }
 
 #define READ_WRITE (PROT_READ | PROT_WRITE)
 
-static long no_length(void)
-{
-	return map_it(O_RDWR, 0, READ_WRITE, MAP_SHARED, 0);
-}
-
 static long too_long(void)
 {
-	return map_it(O_RDWR, p2p_available() + PAGE, READ_WRITE, MAP_SHARED,
-		      0);
+	struct trial_args args = {
+		.map = { O_RDWR, p2p_available(opt.p2p) + PAGE, READ_WRITE,
+			 MAP_SHARED, 0 },
+	};
+
+	return map_it(&args);
 }
 
-static long much_too_long(void)
+/* How much less is available after it. */
+static long map_and_count(const struct trial_args *args)
 {
-	return map_it(O_RDWR, 1UL << 46, READ_WRITE, MAP_SHARED, 0);
-}
+	long before = p2p_available(opt.p2p);
+	long ret = map_it(args);
 
-static long one_byte(void)
-{
-	long before = p2p_available();
-	long ret = map_it(O_RDWR, 1, READ_WRITE, MAP_SHARED, 0);
-
-	return ret ?: before - p2p_available();
-}
-
-static long at_a_page(void)
-{
-	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED, PAGE);
-}
-
-static long at_the_end(void)
-{
-	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED, -PAGE);
-}
-
-static long at_a_byte(void)
-{
-	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED, 1);
-}
-
-static long private(void)
-{
-	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_PRIVATE, 0);
-}
-
-static long private_readable(void)
-{
-	return map_it(O_RDONLY, PAGE, PROT_READ, MAP_PRIVATE, 0);
-}
-
-static long readable(void)
-{
-	return map_it(O_RDONLY, PAGE, PROT_READ, MAP_SHARED, 0);
-}
-
-static long writable_of_readable(void)
-{
-	return map_it(O_RDONLY, PAGE, READ_WRITE, MAP_SHARED, 0);
-}
-
-static long synchronous(void)
-{
-	return map_it(O_RDWR, PAGE, READ_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC,
-		      0);
-}
-
-static long huge(void)
-{
-	return map_it(O_RDWR, 2 << 20, READ_WRITE, MAP_SHARED | MAP_HUGETLB, 0);
-}
-
-static long executable(void)
-{
-	return map_it(O_RDWR, PAGE, READ_WRITE | PROT_EXEC, MAP_SHARED, 0);
+	return ret ?: before - p2p_available(opt.p2p);
 }
 
 static long read_it(void)
@@ -117,41 +80,30 @@ static long write_it(void)
 	return RESULT(write(open(opt.p2p, O_RDWR), "", 1));
 }
 
-/* Every other page of many goes back to the provider, and no other does. */
-/* What is available more once every other of 256 pages is unmapped, and all if @all. */
-static long unmap_every_other(bool all)
+/* What is available more once every other of 256 pages is unmapped, or all of them. */
+static long unmap_every_other(const struct trial_args *args)
 {
 	unsigned char *map = map_memory(opt.p2p, 256 * PAGE);
-	long before = p2p_available();
+	long before = p2p_available(opt.p2p);
 
 	for (int i = 0; i < 256; i += 2)
 		if (munmap(map + i * PAGE, PAGE))
 			return -errno;
 	for (int i = 1; i < 256; i += 2) {
 		map[i * PAGE] = i;
-		if (all && munmap(map + i * PAGE, PAGE))
+		if (args->all && munmap(map + i * PAGE, PAGE))
 			return -errno;
 	}
-	return p2p_available() - before;
-}
-
-static long holes(void)
-{
-	return unmap_every_other(false);
-}
-
-static long pieces(void)
-{
-	return unmap_every_other(true);
+	return p2p_available(opt.p2p) - before;
 }
 
 /* Until the provider has no more. */
-static long exhaust(void)
+static long exhaust(const struct trial_args *args)
 {
 	long ret;
 
 	do {
-		ret = map_it(O_RDWR, 64 * PAGE, READ_WRITE, MAP_SHARED, 0);
+		ret = map_it(args);
 	} while (!ret);
 	return ret;
 }
@@ -221,41 +173,11 @@ static long move(void)
 	return map == MAP_FAILED ? -errno : touch(map);
 }
 
-static long advise(int advice)
+static long advise(const struct trial_args *args)
 {
 	unsigned char *map = map_word();
 
-	return madvise(map, 2 * PAGE, advice) ? -errno : touch(map);
-}
-
-static long advise_dontneed(void)
-{
-	return advise(MADV_DONTNEED);
-}
-
-static long advise_free(void)
-{
-	return advise(MADV_FREE);
-}
-
-static long advise_remove(void)
-{
-	return advise(MADV_REMOVE);
-}
-
-static long advise_pageout(void)
-{
-	return advise(MADV_PAGEOUT);
-}
-
-static long advise_populate(void)
-{
-	return advise(MADV_POPULATE_WRITE);
-}
-
-static long advise_collapse(void)
-{
-	return advise(MADV_COLLAPSE);
+	return madvise(map, 2 * PAGE, args->advice) ? -errno : touch(map);
 }
 
 static long lock(void)
@@ -269,7 +191,7 @@ static long lock(void)
 static long inherit(void)
 {
 	unsigned char *map = map_word();
-	long before = p2p_available(), while_child_has_it;
+	long before = p2p_available(opt.p2p), while_child_has_it;
 	int status, unmapped[2];
 	char byte = 0;
 	pid_t pid;
@@ -282,13 +204,13 @@ static long inherit(void)
 		_exit(read(unmapped[0], &byte, 1) == 1 && touch(map) ? 0 : 1);
 	}
 	munmap(map, 2 * PAGE);
-	while_child_has_it = p2p_available();
+	while_child_has_it = p2p_available(opt.p2p);
 	if (write(unmapped[1], &byte, 1) != 1)
 		return -errno;
 	waitpid(pid, &status, 0);
 	return status || while_child_has_it != before ?
 		       -EBADMSG :
-		       p2p_available() - before;
+		       p2p_available(opt.p2p) - before;
 }
 
 /* A child that has the word in P2P memory and waits for its end. */
@@ -312,9 +234,7 @@ static long end_victim(pid_t pid, long ret)
 	return ret;
 }
 
-static long vm_access(ssize_t (*move)(pid_t, const struct iovec *,
-				      unsigned long, const struct iovec *,
-				      unsigned long, unsigned long))
+static long vm_access(const struct trial_args *args)
 {
 	struct iovec remote = { .iov_len = 8 }, local = { .iov_len = 8 };
 	uint64_t word = 0;
@@ -323,17 +243,8 @@ static long vm_access(ssize_t (*move)(pid_t, const struct iovec *,
 
 	remote.iov_base = map;
 	local.iov_base = &word;
-	return end_victim(pid, RESULT(move(pid, &local, 1, &remote, 1, 0)));
-}
-
-static long vm_read(void)
-{
-	return vm_access(process_vm_readv);
-}
-
-static long vm_write(void)
-{
-	return vm_access(process_vm_writev);
+	return end_victim(pid,
+			  RESULT(args->access(pid, &local, 1, &remote, 1, 0)));
 }
 
 static long vm_read_into(void)
@@ -347,7 +258,7 @@ static long vm_read_into(void)
 	return ret < 0 ? ret : touch(map);
 }
 
-static long trace(enum __ptrace_request request)
+static long trace(const struct trial_args *args)
 {
 	unsigned char *map;
 	pid_t pid = start_victim(&map);
@@ -357,54 +268,24 @@ static long trace(enum __ptrace_request request)
 		return end_victim(pid, -errno);
 	waitpid(pid, NULL, 0);
 	errno = 0;
-	ret = ptrace(request, pid, map, NULL);
+	ret = ptrace(args->request, pid, map, NULL);
 	return end_victim(pid, errno ? -errno : (uint64_t)ret == WORD);
 }
 
-static long trace_peek(void)
-{
-	return trace(PTRACE_PEEKDATA);
-}
-
-static long trace_poke(void)
-{
-	return trace(PTRACE_POKEDATA);
-}
-
-static long proc_mem(bool write)
+static long proc_mem(const struct trial_args *args)
 {
 	unsigned char *map = map_word();
 	int fd = open("/proc/self/mem", O_RDWR);
 	uint64_t word = WORD;
 
-	return RESULT(write ? pwrite(fd, &word, 8, (uintptr_t)map) :
-			      pread(fd, &word, 8, (uintptr_t)map));
+	return RESULT(args->write ? pwrite(fd, &word, 8, (uintptr_t)map) :
+				    pread(fd, &word, 8, (uintptr_t)map));
 }
 
-static long proc_mem_read(void)
+static long futex_wait(const struct trial_args *args)
 {
-	return proc_mem(false);
-}
-
-static long proc_mem_write(void)
-{
-	return proc_mem(true);
-}
-
-static long futex_wait(int operation)
-{
-	return RESULT(
-		syscall(SYS_futex, map_word(), operation, 0, NULL, NULL, 0));
-}
-
-static long futex_shared(void)
-{
-	return futex_wait(FUTEX_WAIT);
-}
-
-static long futex_private(void)
-{
-	return futex_wait(FUTEX_WAIT_PRIVATE);
+	return RESULT(syscall(SYS_futex, map_word(), args->operation, 0, NULL,
+			      NULL, 0));
 }
 
 /* The dump passes over what it must not touch, and the process ends as it would have. */
@@ -421,36 +302,62 @@ static long dump_core(void)
 }
 
 static const struct trial trials[] = {
-	{ "no-length", "map nothing", no_length, .expect = -EINVAL },
+	{ "no-length", "map nothing",
+	  WITH(map_it, .map = { O_RDWR, 0, READ_WRITE, MAP_SHARED, 0 }),
+	  .expect = -EINVAL },
 	{ "too-long", "map a page more than there is", too_long,
 	  .expect = -ENOMEM },
-	{ "much-too-long", "map 64 TiB", much_too_long, .expect = -ENOMEM },
-	{ "one-byte", "map one byte and get a page", one_byte, .expect = PAGE },
-	{ "at-a-page", "map from the second page on", at_a_page,
+	{ "much-too-long", "map 64 TiB",
+	  WITH(map_it, .map = { O_RDWR, 1UL << 46, READ_WRITE, MAP_SHARED, 0 }),
+	  .expect = -ENOMEM },
+	{ "one-byte", "map one byte and get a page",
+	  WITH(map_and_count, .map = { O_RDWR, 1, READ_WRITE, MAP_SHARED, 0 }),
+	  .expect = PAGE },
+	{ "at-a-page", "map from the second page on",
+	  WITH(map_it, .map = { O_RDWR, PAGE, READ_WRITE, MAP_SHARED, PAGE }),
 	  .expect = -EINVAL },
-	{ "at-the-end", "map the last page of all offsets", at_the_end,
+	{ "at-the-end", "map the last page of all offsets",
+	  WITH(map_it, .map = { O_RDWR, PAGE, READ_WRITE, MAP_SHARED, -PAGE }),
 	  .expect = -EOVERFLOW },
-	{ "at-a-byte", "map from the second byte on", at_a_byte,
+	{ "at-a-byte", "map from the second byte on",
+	  WITH(map_it, .map = { O_RDWR, PAGE, READ_WRITE, MAP_SHARED, 1 }),
 	  .expect = -EINVAL },
-	{ "private", "map for oneself", private, .expect = -EINVAL },
-	{ "private-readable", "map for oneself to read", private_readable,
+	{ "private", "map for oneself",
+	  WITH(map_it, .map = { O_RDWR, PAGE, READ_WRITE, MAP_PRIVATE, 0 }),
 	  .expect = -EINVAL },
-	{ "readable", "map to read what was opened to read", readable,
+	{ "private-readable", "map for oneself to read",
+	  WITH(map_it, .map = { O_RDONLY, PAGE, PROT_READ, MAP_PRIVATE, 0 }),
+	  .expect = -EINVAL },
+	{ "readable", "map to read what was opened to read",
+	  WITH(map_it, .map = { O_RDONLY, PAGE, PROT_READ, MAP_SHARED, 0 }),
 	  .expect = 0 },
 	{ "writable-of-readable", "map to write what was opened to read",
-	  writable_of_readable, .expect = -EACCES },
-	{ "synchronous", "map with MAP_SYNC", synchronous,
+	  WITH(map_it, .map = { O_RDONLY, PAGE, READ_WRITE, MAP_SHARED, 0 }),
+	  .expect = -EACCES },
+	{ "synchronous", "map with MAP_SYNC",
+	  WITH(map_it, .map = { O_RDWR, PAGE, READ_WRITE,
+				MAP_SHARED_VALIDATE | MAP_SYNC, 0 }),
 	  .expect = -EOPNOTSUPP },
-	{ "huge", "map with MAP_HUGETLB", huge, .expect = -EINVAL },
-	{ "executable", "map to execute", executable, .expect = -EPERM },
+	{ "huge", "map with MAP_HUGETLB",
+	  WITH(map_it, .map = { O_RDWR, 2 << 20, READ_WRITE,
+				MAP_SHARED | MAP_HUGETLB, 0 }),
+	  .expect = -EINVAL },
+	{ "executable", "map to execute",
+	  WITH(map_it,
+	       .map = { O_RDWR, PAGE, READ_WRITE | PROT_EXEC, MAP_SHARED, 0 }),
+	  .expect = -EPERM },
 	{ "read-it", "read the file", read_it, .expect = -EIO },
 	{ "write-it", "write the file", write_it, .expect = -EIO },
 	/* one folio, whose memory is in use as long as one of its pages is */
-	{ "holes", "unmap every other of 256 pages", holes, .expect = 0,
-	  .differs = true, .stock = 128 * PAGE },
-	{ "pieces", "unmap all of 256 pages, one by one", pieces,
-	  .expect = 256 * PAGE },
-	{ "exhaust", "map until there is no more", exhaust, .expect = -ENOMEM },
+	{ "holes", "unmap every other of 256 pages",
+	  WITH(unmap_every_other, .all = false), .expect = 0, .differs = true,
+	  .stock = 128 * PAGE },
+	{ "pieces", "unmap all of 256 pages, one by one",
+	  WITH(unmap_every_other, .all = true), .expect = 256 * PAGE },
+	{ "exhaust", "map until there is no more",
+	  WITH(exhaust,
+	       .map = { O_RDWR, 64 * PAGE, READ_WRITE, MAP_SHARED, 0 }),
+	  .expect = -ENOMEM },
 	{ "without-rights", "touch after mprotect() with PROT_NONE",
 	  without_rights, .expect = KILLED(SIGSEGV) },
 	{ "rights-back", "touch after PROT_NONE and PROT_READ", rights_back,
@@ -462,35 +369,39 @@ static const struct trial trials[] = {
 	{ "duplicate", "touch what mremap() from size 0 mapped", duplicate,
 	  .expect = KILLED(SIGBUS) },
 	{ "move", "touch what mremap() moved", move, .expect = 1 },
-	{ "advise-dontneed", "touch after MADV_DONTNEED", advise_dontneed,
-	  .expect = KILLED(SIGBUS) },
-	{ "advise-free", "MADV_FREE", advise_free, .expect = -EINVAL },
-	{ "advise-remove", "MADV_REMOVE", advise_remove,
-	  .expect = -EOPNOTSUPP },
-	{ "advise-pageout", "touch after MADV_PAGEOUT", advise_pageout,
-	  .expect = 1 },
-	{ "advise-populate", "MADV_POPULATE_WRITE", advise_populate,
-	  .expect = -ENOMEM },
-	{ "advise-collapse", "MADV_COLLAPSE", advise_collapse,
+	{ "advise-dontneed", "touch after MADV_DONTNEED",
+	  WITH(advise, .advice = MADV_DONTNEED), .expect = KILLED(SIGBUS) },
+	{ "advise-free", "MADV_FREE", WITH(advise, .advice = MADV_FREE),
 	  .expect = -EINVAL },
+	{ "advise-remove", "MADV_REMOVE", WITH(advise, .advice = MADV_REMOVE),
+	  .expect = -EOPNOTSUPP },
+	{ "advise-pageout", "touch after MADV_PAGEOUT",
+	  WITH(advise, .advice = MADV_PAGEOUT), .expect = 1 },
+	{ "advise-populate", "MADV_POPULATE_WRITE",
+	  WITH(advise, .advice = MADV_POPULATE_WRITE), .expect = -ENOMEM },
+	{ "advise-collapse", "MADV_COLLAPSE",
+	  WITH(advise, .advice = MADV_COLLAPSE), .expect = -EINVAL },
 	{ "lock", "mlock()", lock, .expect = -EREMOTEIO },
 	{ "inherit", "fork(), the parent unmaps, the child goes on", inherit,
 	  .expect = 2 * PAGE },
-	{ "vm-read", "process_vm_readv() of another's", vm_read,
-	  .expect = -EFAULT },
-	{ "vm-write", "process_vm_writev() to another's", vm_write,
-	  .expect = -EFAULT },
+	{ "vm-read", "process_vm_readv() of another's",
+	  WITH(vm_access, .access = process_vm_readv), .expect = -EFAULT },
+	{ "vm-write", "process_vm_writev() to another's",
+	  WITH(vm_access, .access = process_vm_writev), .expect = -EFAULT },
 	{ "vm-read-into", "process_vm_readv() into it", vm_read_into,
 	  .expect = 1 },
-	{ "trace-peek", "PTRACE_PEEKDATA", trace_peek, .expect = -EIO },
-	{ "trace-poke", "PTRACE_POKEDATA", trace_poke, .expect = -EIO },
-	{ "proc-mem-read", "read through /proc/self/mem", proc_mem_read,
-	  .expect = -EIO },
-	{ "proc-mem-write", "write through /proc/self/mem", proc_mem_write,
-	  .expect = -EIO },
-	{ "futex-shared", "FUTEX_WAIT on a word in it", futex_shared,
-	  .expect = -EREMOTEIO },
-	{ "futex-private", "FUTEX_WAIT_PRIVATE on a word in it", futex_private,
+	{ "trace-peek", "PTRACE_PEEKDATA",
+	  WITH(trace, .request = PTRACE_PEEKDATA), .expect = -EIO },
+	{ "trace-poke", "PTRACE_POKEDATA",
+	  WITH(trace, .request = PTRACE_POKEDATA), .expect = -EIO },
+	{ "proc-mem-read", "read through /proc/self/mem",
+	  WITH(proc_mem, .write = false), .expect = -EIO },
+	{ "proc-mem-write", "write through /proc/self/mem",
+	  WITH(proc_mem, .write = true), .expect = -EIO },
+	{ "futex-shared", "FUTEX_WAIT on a word in it",
+	  WITH(futex_wait, .operation = FUTEX_WAIT), .expect = -EREMOTEIO },
+	{ "futex-private", "FUTEX_WAIT_PRIVATE on a word in it",
+	  WITH(futex_wait, .operation = FUTEX_WAIT_PRIVATE),
 	  .expect = -EAGAIN },
 	{ "dump-core", "abort() with a core dump of everything", dump_core,
 	  .expect = KILLED(SIGABRT) },

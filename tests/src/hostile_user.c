@@ -14,6 +14,16 @@
 #define NOBODY 65534
 #define LENGTH (2 * PAGE)
 
+struct trial_args {
+	const char **option; /* which path to open, */
+	const char *format; /* or that of the drive's files, for path_of() */
+	int flags; /* to open with */
+	bool write;
+	uint8_t opcode;
+	unsigned long request; /* of ioctl() */
+	long (*reach)(pid_t pid, void *map);
+};
+
 /* Leave root behind for good. */
 static void drop(void)
 {
@@ -22,131 +32,54 @@ static void drop(void)
 		err(1, "becoming nobody");
 }
 
-static long open_by_name(const char *path, int flags)
-{
-	drop();
-	return RESULT(open(path, flags)) < 0 ? -errno : 0;
-}
-
-static long open_p2p(void)
-{
-	return open_by_name(opt.p2p, O_RDWR);
-}
-
-static long open_p2p_to_read(void)
-{
-	return open_by_name(opt.p2p, O_RDONLY);
-}
-
-static long open_device(void)
-{
-	return open_by_name(opt.device, O_RDONLY);
-}
-
-/* The drive's own files: its other devices, and those in sysfs. */
+/* One of the drive's own files, its other devices and those in sysfs; or any, without a place for the drive's number. */
 static const char *path_of(const char *format)
 {
 	static char path[256];
-	const char *name = strrchr(opt.device, '/') + 1;
+	const char *name;
 
+	if (!strchr(format, '%'))
+		return format;
+	name = strrchr(opt.device, '/') + 1;
 	snprintf(path, sizeof(path), format,
 		 (int)strcspn(name + strlen("nvme"), "n"),
 		 name + strlen("nvme"));
 	return path;
 }
 
-static long open_controller(void)
+static long open_by_name(const struct trial_args *args)
 {
-	return open_by_name(path_of("/dev/nvme%.*s"), O_RDONLY);
-}
+	const char *path = args->option ? *args->option : path_of(args->format);
 
-static long open_generic(void)
-{
-	return open_by_name(path_of("/dev/ng%.*sn1"), O_RDONLY);
-}
-
-static long open_reset(void)
-{
-	return open_by_name(
-		path_of("/sys/class/nvme/nvme%.*s/reset_controller"), O_WRONLY);
-}
-
-static long open_unbind(void)
-{
-	return open_by_name(
-		path_of("/sys/class/nvme/nvme%.*s/device/driver/unbind"),
-		O_WRONLY);
-}
-
-static long open_threshold(void)
-{
-	return open_by_name("/sys/module/nvme/parameters/sgl_threshold",
-			    O_WRONLY);
-}
-
-static long open_batch(void)
-{
-	return open_by_name("/sys/module/nvme/parameters/iotlb_batch",
-			    O_WRONLY);
-}
-
-static long open_counters(void)
-{
-	return open_by_name("/sys/kernel/debug/block", O_RDONLY);
-}
-
-static long open_trace(void)
-{
-	return open_by_name("/sys/kernel/tracing/events", O_RDONLY);
-}
-
-static void *map_inherited(int fd, int prot)
-{
 	drop();
-	return mmap(NULL, LENGTH, prot, MAP_SHARED, fd, 0);
+	return RESULT(open(path, args->flags)) < 0 ? -errno : 0;
 }
 
-static long inherited_map(void)
+static long inherited_map(const struct trial_args *args)
 {
-	void *map =
-		map_inherited(open(opt.p2p, O_RDWR), PROT_READ | PROT_WRITE);
+	int fd = open(opt.p2p, args->flags);
+	void *map;
 
+	drop();
+	map = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	return map == MAP_FAILED ? -errno : 0;
 }
 
-static long inherited_map_to_read(void)
-{
-	void *map =
-		map_inherited(open(opt.p2p, O_RDONLY), PROT_READ | PROT_WRITE);
-
-	return map == MAP_FAILED ? -errno : 0;
-}
-
-static long inherited_drive(bool write)
+static long inherited_drive(const struct trial_args *args)
 {
 	int fd = open(opt.device, O_RDONLY | O_DIRECT);
 	void *map = map_memory(opt.p2p, LENGTH);
 
 	drop();
-	return RESULT(write ? pwrite(fd, map, LENGTH, 0) :
-			      pread(fd, map, LENGTH, 0));
+	return RESULT(args->write ? pwrite(fd, map, LENGTH, 0) :
+				    pread(fd, map, LENGTH, 0));
 }
 
-static long inherited_read(void)
-{
-	return inherited_drive(false);
-}
-
-static long inherited_write(void)
-{
-	return inherited_drive(true);
-}
-
-static long pass_through(uint8_t opcode, unsigned long request)
+static long pass_through(const struct trial_args *args)
 {
 	int fd = open(opt.device, O_RDONLY);
 	struct nvme_passthru_cmd command = {
-		.opcode = opcode,
+		.opcode = args->opcode,
 		.nsid = ioctl(fd, NVME_IOCTL_ID),
 		.addr = (uintptr_t)map_memory(opt.p2p, LENGTH),
 		.data_len = PAGE,
@@ -154,27 +87,11 @@ static long pass_through(uint8_t opcode, unsigned long request)
 	};
 
 	drop();
-	return RESULT(ioctl(fd, request, &command));
-}
-
-static long passthrough_read(void)
-{
-	return pass_through(2, NVME_IOCTL_IO_CMD);
-}
-
-static long passthrough_write(void)
-{
-	return pass_through(1, NVME_IOCTL_IO_CMD);
-}
-
-/* Get Log Page: not for everyone, unlike Identify of a namespace. */
-static long passthrough_admin(void)
-{
-	return pass_through(2, NVME_IOCTL_ADMIN_CMD);
+	return RESULT(ioctl(fd, args->request, &command));
 }
 
 /* Memory of a process of root. */
-static long of_root(long (*reach)(pid_t pid, void *map))
+static long of_root(const struct trial_args *args)
 {
 	void *map = map_memory(opt.p2p, LENGTH);
 	pid_t root = fork(), nobody;
@@ -187,7 +104,7 @@ static long of_root(long (*reach)(pid_t pid, void *map))
 	nobody = fork();
 	if (!nobody) {
 		drop();
-		_exit(-reach(root, map));
+		_exit(-args->reach(root, map));
 	}
 	waitpid(nobody, &status, 0);
 	kill(root, SIGKILL);
@@ -218,59 +135,75 @@ static long reach_mem(pid_t pid, void *map)
 	return RESULT(open(path, O_RDONLY));
 }
 
-static long root_vm(void)
-{
-	return of_root(reach_vm);
-}
-
-static long root_trace(void)
-{
-	return of_root(reach_trace);
-}
-
-static long root_mem(void)
-{
-	return of_root(reach_mem);
-}
-
 static const struct trial trials[] = {
-	{ "open-p2p", "open P2P memory", open_p2p, .expect = -EACCES },
-	{ "open-p2p-to-read", "open P2P memory to read", open_p2p_to_read,
+	{ "open-p2p", "open P2P memory",
+	  WITH(open_by_name, .option = &opt.p2p, .flags = O_RDWR),
 	  .expect = -EACCES },
-	{ "open-device", "open the drive", open_device, .expect = -EACCES },
-	{ "open-controller", "open its controller", open_controller,
+	{ "open-p2p-to-read", "open P2P memory to read",
+	  WITH(open_by_name, .option = &opt.p2p, .flags = O_RDONLY),
 	  .expect = -EACCES },
-	{ "open-generic", "open its generic device", open_generic,
+	{ "open-device", "open the drive",
+	  WITH(open_by_name, .option = &opt.device, .flags = O_RDONLY),
 	  .expect = -EACCES },
-	{ "open-reset", "open what resets it", open_reset, .expect = -EACCES },
-	{ "open-unbind", "open what unbinds it", open_unbind,
+	{ "open-controller", "open its controller",
+	  WITH(open_by_name, .format = "/dev/nvme%.*s", .flags = O_RDONLY),
 	  .expect = -EACCES },
-	{ "open-threshold", "open the threshold of SGLs", open_threshold,
+	{ "open-generic", "open its generic device",
+	  WITH(open_by_name, .format = "/dev/ng%.*sn1", .flags = O_RDONLY),
 	  .expect = -EACCES },
-	{ "open-batch", "open what turns batches off", open_batch,
+	{ "open-reset", "open what resets it",
+	  WITH(open_by_name,
+	       .format = "/sys/class/nvme/nvme%.*s/reset_controller",
+	       .flags = O_WRONLY),
+	  .expect = -EACCES },
+	{ "open-unbind", "open what unbinds it",
+	  WITH(open_by_name,
+	       .format = "/sys/class/nvme/nvme%.*s/device/driver/unbind",
+	       .flags = O_WRONLY),
+	  .expect = -EACCES },
+	{ "open-threshold", "open the threshold of SGLs",
+	  WITH(open_by_name,
+	       .format = "/sys/module/nvme/parameters/sgl_threshold",
+	       .flags = O_WRONLY),
+	  .expect = -EACCES },
+	{ "open-batch", "open what turns batches off",
+	  WITH(open_by_name,
+	       .format = "/sys/module/nvme/parameters/iotlb_batch",
+	       .flags = O_WRONLY),
 	  .expect = -EACCES, .differs = true, .stock = -ENOENT },
 	{ "open-counters", "open the counters of the block layer",
-	  open_counters, .expect = -EACCES },
-	{ "open-trace", "open the tracepoints", open_trace, .expect = -EACCES },
+	  WITH(open_by_name, .format = "/sys/kernel/debug/block",
+	       .flags = O_RDONLY),
+	  .expect = -EACCES },
+	{ "open-trace", "open the tracepoints",
+	  WITH(open_by_name, .format = "/sys/kernel/tracing/events",
+	       .flags = O_RDONLY),
+	  .expect = -EACCES },
 	{ "inherited-map", "map P2P memory that was opened before",
-	  inherited_map, .expect = 0 },
+	  WITH(inherited_map, .flags = O_RDWR), .expect = 0 },
 	{ "inherited-map-to-read", "map to write what was opened to read",
-	  inherited_map_to_read, .expect = -EACCES },
+	  WITH(inherited_map, .flags = O_RDONLY), .expect = -EACCES },
 	{ "inherited-read", "read a drive that was opened to read",
-	  inherited_read, .expect = LENGTH, .reach = true },
+	  WITH(inherited_drive, .write = false), .expect = LENGTH,
+	  .reach = true },
 	{ "inherited-write", "write a drive that was opened to read",
-	  inherited_write, .expect = -EBADF },
-	{ "passthrough-read", "read by passthrough", passthrough_read,
+	  WITH(inherited_drive, .write = true), .expect = -EBADF },
+	{ "passthrough-read", "read by passthrough",
+	  WITH(pass_through, .opcode = 2, .request = NVME_IOCTL_IO_CMD),
 	  .expect = 0, .reach = true },
 	{ "passthrough-write", "write by passthrough what was opened to read",
-	  passthrough_write, .expect = -EACCES },
-	{ "passthrough-admin", "read a log by passthrough", passthrough_admin,
+	  WITH(pass_through, .opcode = 1, .request = NVME_IOCTL_IO_CMD),
 	  .expect = -EACCES },
-	{ "root-vm", "process_vm_readv() of root's", root_vm,
-	  .expect = -EPERM },
-	{ "root-trace", "trace root's process", root_trace, .expect = -EPERM },
-	{ "root-mem", "open the memory of root's process", root_mem,
+	/* Get Log Page: not for everyone, unlike Identify of a namespace. */
+	{ "passthrough-admin", "read a log by passthrough",
+	  WITH(pass_through, .opcode = 2, .request = NVME_IOCTL_ADMIN_CMD),
 	  .expect = -EACCES },
+	{ "root-vm", "process_vm_readv() of root's",
+	  WITH(of_root, .reach = reach_vm), .expect = -EPERM },
+	{ "root-trace", "trace root's process",
+	  WITH(of_root, .reach = reach_trace), .expect = -EPERM },
+	{ "root-mem", "open the memory of root's process",
+	  WITH(of_root, .reach = reach_mem), .expect = -EACCES },
 	{}
 };
 

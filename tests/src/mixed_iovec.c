@@ -7,7 +7,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <liburing.h>
 #include <linux/aio_abi.h>
 #include <stdbool.h>
@@ -21,39 +20,63 @@
 #include <unistd.h>
 
 #include "data.h"
+#include "options.h"
 
-#define MAX_PARTS 16
+#define MAX_PARTS 16 /* as --help says */
 #define MAX_ERRNO 134
 
 enum memory { HOST, P2P_A, P2P_B, MEMORIES };
 enum engine { ENGINE_IO_URING, ENGINE_LIBAIO, ENGINE_PLAIN };
 enum expectation { EXPECT_FULL, EXPECT_REFUSED, EXPECT_ANY };
 
-static const char *const memory_names[] = { "host", "a", "b" };
-static const char *const engine_names[] = { "io_uring", "libaio", "plain" };
-static const char *const expectation_names[] = { "full", "refused", "any" };
+static const char *const memory_names[] = { "host", "a", "b", NULL };
+static const char *const engine_names[] = { "io_uring", "libaio", "plain",
+					    NULL };
+static const char *const expectation_names[] = { "full", "refused", "any",
+						 NULL };
 
-static struct options {
+static struct {
 	const char *device;
 	const char *p2p[MEMORIES];
-	int unreachable;
-	enum engine engine;
-	enum expectation expect;
-	unsigned int count;
-	unsigned int parts;
-	size_t part_size;
-	size_t align;
-	size_t region;
-	uint64_t seed;
+	const char *unreachable;
+	const char *engine;
+	const char *expect;
+	unsigned long count, parts, part_size, align, region, seed;
 } opt = {
-	.unreachable = -1,
-	.engine = ENGINE_IO_URING,
-	.expect = EXPECT_FULL,
+	.engine = "io_uring",
+	.expect = "full",
 	.count = 500,
 	.parts = 8,
 	.part_size = 16384,
 	.region = 4 << 20,
 	.seed = 1,
+};
+
+static const struct option_entry options[] = {
+	{ "device", "PATH",
+	  "block device, such as /dev/nvme0n1; --region of it is destroyed",
+	  .text = &opt.device },
+	{ "a", "PATH",
+	  "p2pmem/allocate of a provider; without one, only host memory",
+	  .text = &opt.p2p[P2P_A] },
+	{ "b", "PATH", "the same of another one", .text = &opt.p2p[P2P_B] },
+	{ "unreachable", "WHICH", "a or b: the drive cannot reach it",
+	  .text = &opt.unreachable },
+	{ "engine", "NAME", "io_uring, libaio or plain", .text = &opt.engine },
+	{ "expect", "HOW",
+	  "full: every call moves all of its bytes; refused: EREMOTEIO with any part out of reach, else all; any: only the data must be right",
+	  .text = &opt.expect },
+	{ "count", "N", "calls", .number = &opt.count },
+	{ "parts", "N", "most iovecs of one call, at most 16",
+	  .number = &opt.parts },
+	{ "part-size", "BYTES", "longest iovec", .number = &opt.part_size },
+	{ "align", "BYTES",
+	  "iovecs start on a multiple of this; 0: of the least the drive takes",
+	  .number = &opt.align },
+	{ "region", "BYTES", "part of the drive to use, from its start",
+	  .number = &opt.region },
+	{ "seed", "N", "of everything random", .number = &opt.seed },
+	{}
 };
 
 /* One iovec of a call and the memory it lies in. */
@@ -72,6 +95,9 @@ struct call {
 	struct iovec iov[MAX_PARTS];
 };
 
+static enum engine engine;
+static enum expectation expectation;
+static int unreachable = -1; /* memory */
 static int fd;
 static uint32_t lba_size;
 static unsigned char *pools[MEMORIES];
@@ -115,7 +141,7 @@ static long issue(const struct call *call)
 	struct io_event event;
 	long ret;
 
-	switch (opt.engine) {
+	switch (engine) {
 	case ENGINE_PLAIN:
 		ret = call->write ? pwritev(fd, call->iov, call->nr_parts,
 					    call->offset) :
@@ -199,7 +225,7 @@ static void describe(const struct call *call, unsigned long number, long ret)
 {
 	fprintf(stderr,
 		"seed %lu call %lu: %s %s of %zu bytes at %zu gave %ld%s%s\n",
-		opt.seed, number, engine_names[opt.engine],
+		opt.seed, number, opt.engine,
 		call->write ? "pwritev" : "preadv", call->length, call->offset,
 		ret, ret < 0 ? " " : "", ret < 0 ? strerrorname_np(-ret) : "");
 	for (unsigned int i = 0; i < call->nr_parts; i++)
@@ -215,9 +241,9 @@ static bool expected(const struct call *call, long ret)
 	bool reached = true;
 
 	for (unsigned int i = 0; i < call->nr_parts; i++)
-		if ((int)call->parts[i].memory == opt.unreachable)
+		if ((int)call->parts[i].memory == unreachable)
 			reached = false;
-	switch (opt.expect) {
+	switch (expectation) {
 	case EXPECT_FULL:
 		return ret == (long)call->length;
 	case EXPECT_REFUSED:
@@ -303,7 +329,7 @@ static void report(void)
 	const char *comma = "";
 
 	printf("{\"engine\":\"%s\",\"seed\":%lu,\"calls\":%lu,\"mixed\":%lu,",
-	       engine_names[opt.engine], opt.seed, counts.calls, counts.mixed);
+	       opt.engine, opt.seed, counts.calls, counts.mixed);
 	printf("\"full\":%lu,\"short\":%lu,\"failed\":%lu,\"errors\":{",
 	       counts.full, counts.partial, counts.failed);
 	for (int i = 0; i < MAX_ERRNO; i++) {
@@ -316,131 +342,20 @@ static void report(void)
 	printf("}}\n");
 }
 
-static void usage(FILE *out)
-{
-	fprintf(out,
-		"Usage: mixed_iovec --device PATH [option...]\n\n"
-		"Destroys the region. Prints how the calls ended as one line of JSON.\n\n"
-		"  --device PATH        block device, such as /dev/nvme0n1\n"
-		"  --a PATH, --b PATH   p2pmem/allocate of the providers (default: none, only host memory)\n"
-		"  --unreachable WHICH  a or b: the drive cannot reach it (default: none)\n"
-		"  --engine NAME        io_uring, libaio or plain (default: %s)\n"
-		"  --expect HOW         full: every call moves all of its bytes; refused: EREMOTEIO with any part\n"
-		"                       out of reach, else all; any: only the data must be right (default: %s)\n"
-		"  --count N            calls (default: %u)\n"
-		"  --parts N            most iovecs of one call, at most %u (default: %u)\n"
-		"  --part-size BYTES    longest iovec (default: %zu)\n"
-		"  --align BYTES        iovecs start on a multiple of this (default: the least the drive takes)\n"
-		"  --region BYTES       part of the drive to use, from its start (default: %zu)\n"
-		"  --seed N             of everything random (default: %lu)\n",
-		engine_names[opt.engine], expectation_names[opt.expect],
-		opt.count, MAX_PARTS, opt.parts, opt.part_size, opt.region,
-		opt.seed);
-}
-
-static int find(const char *what, const char *name, const char *const *names,
-		int count)
-{
-	for (int i = 0; i < count; i++)
-		if (!strcmp(name, names[i]))
-			return i;
-	errx(1, "unknown %s %s", what, name);
-}
-
-static void parse(int argc, char **argv)
-{
-	enum {
-		DEVICE,
-		A,
-		B,
-		UNREACHABLE,
-		ENGINE,
-		EXPECT,
-		COUNT,
-		PARTS,
-		PART_SIZE,
-		ALIGN,
-		REGION,
-		SEED
-	};
-	static const struct option options[] = {
-		{ "device", required_argument, NULL, DEVICE },
-		{ "a", required_argument, NULL, A },
-		{ "b", required_argument, NULL, B },
-		{ "unreachable", required_argument, NULL, UNREACHABLE },
-		{ "engine", required_argument, NULL, ENGINE },
-		{ "expect", required_argument, NULL, EXPECT },
-		{ "count", required_argument, NULL, COUNT },
-		{ "parts", required_argument, NULL, PARTS },
-		{ "part-size", required_argument, NULL, PART_SIZE },
-		{ "align", required_argument, NULL, ALIGN },
-		{ "region", required_argument, NULL, REGION },
-		{ "seed", required_argument, NULL, SEED },
-		{ "help", no_argument, NULL, 'h' },
-		{}
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (c) {
-		case DEVICE:
-			opt.device = optarg;
-			break;
-		case A:
-			opt.p2p[P2P_A] = optarg;
-			break;
-		case B:
-			opt.p2p[P2P_B] = optarg;
-			break;
-		case UNREACHABLE:
-			opt.unreachable =
-				find("memory", optarg, memory_names, MEMORIES);
-			break;
-		case ENGINE:
-			opt.engine = find("engine", optarg, engine_names, 3);
-			break;
-		case EXPECT:
-			opt.expect = find("expectation", optarg,
-					  expectation_names, 4);
-			break;
-		case COUNT:
-			opt.count = strtoul(optarg, NULL, 0);
-			break;
-		case PARTS:
-			opt.parts = strtoul(optarg, NULL, 0);
-			break;
-		case PART_SIZE:
-			opt.part_size = strtoul(optarg, NULL, 0);
-			break;
-		case ALIGN:
-			opt.align = strtoul(optarg, NULL, 0);
-			break;
-		case REGION:
-			opt.region = strtoul(optarg, NULL, 0);
-			break;
-		case SEED:
-			opt.seed = strtoull(optarg, NULL, 0);
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			exit(1);
-		}
-	}
-	if (optind != argc || !opt.device) {
-		usage(stderr);
-		exit(1);
-	}
-}
-
 static void set_up(void)
 {
 	size_t longest = opt.parts * opt.part_size;
 	size_t align;
 	int ret;
 
+	if (!opt.device)
+		errx(1, "--device is missing, see --help");
+	engine = parse_choice("engine", opt.engine, engine_names);
+	expectation =
+		parse_choice("expectation", opt.expect, expectation_names);
+	if (opt.unreachable)
+		unreachable =
+			parse_choice("memory", opt.unreachable, memory_names);
 	fd = open_drive(opt.device, &lba_size, &align);
 	if (!opt.align)
 		opt.align = align;
@@ -461,13 +376,12 @@ static void set_up(void)
 	if (!model || !before || !after || !moved)
 		err(1, "memory");
 
-	if (opt.engine == ENGINE_IO_URING) {
+	if (engine == ENGINE_IO_URING) {
 		ret = io_uring_queue_init(1, &ring, 0);
 		if (ret)
 			errx(1, "io_uring_queue_init: %s", strerror(-ret));
 	}
-	if (opt.engine == ENGINE_LIBAIO &&
-	    syscall(SYS_io_setup, 1, &aio_context))
+	if (engine == ENGINE_LIBAIO && syscall(SYS_io_setup, 1, &aio_context))
 		err(1, "io_setup");
 
 	random_state = opt.seed;
@@ -480,7 +394,10 @@ int main(int argc, char **argv)
 {
 	unsigned long wrong = 0;
 
-	parse(argc, argv);
+	parse_options(argc, argv,
+		      "Usage: mixed_iovec --device PATH [option...]\n\n"
+		      "Prints how the calls ended as one line of JSON.",
+		      options);
 	set_up();
 	for (unsigned long i = 0; i < opt.count && wrong < 3; i++)
 		wrong += !run_call(i);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_OPTIONS 32
 #define NOT_SET (~0UL) /* a number without a default */
@@ -54,6 +55,23 @@ static inline unsigned long parse_number(const char *name, const char *text)
 	if (errno || end == text || *end)
 		errx(1, "--%s wants a number, not '%s'", name, text);
 	return number;
+}
+
+/**
+ * parse_choice() - find which of several names an option has
+ * @what: what the names are, for the message if it is none of them
+ * @name: the option
+ * @names: those to choose from, with NULL after the last
+ *
+ * Return: the index of the name.
+ */
+static inline int parse_choice(const char *what, const char *name,
+			       const char *const *names)
+{
+	for (int i = 0; names[i]; i++)
+		if (!strcmp(name, names[i]))
+			return i;
+	errx(1, "unknown %s %s", what, name);
 }
 
 /* Set what the command line says; synopsis is what --help starts with. */

@@ -7,7 +7,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <liburing.h>
 #include <linux/fs.h>
 #include <stdbool.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "data.h"
+#include "options.h"
 #include "passthrough.h"
 
 #define GUARD 64
@@ -36,36 +36,71 @@ enum engine {
 	ENGINE_IOCTL
 };
 
-static const char *const engine_names[] = { "io_uring",	    "polled", "fixed",
-					    "fixed_polled", "plain",  "uring_cmd",
-					    "ioctl" };
+static const char *const engine_names[] = {
+	"io_uring", "polled", "fixed", "fixed_polled", "plain", "uring_cmd", "ioctl", NULL
+};
 
-static struct options {
+static struct {
 	const char *device;
 	const char *generic;
 	const char *p2p;
-	enum engine engine;
-	bool write;
-	bool blind;
-	bool hold;
-	size_t block_size;
-	size_t buffer_offset;
-	unsigned int count;
-	unsigned int depth;
-	uint64_t start;
-	uint64_t region;
-	uint64_t seed;
-	int expect;
-	unsigned int failures;
+	const char *engine;
+	const char *expect;
 	const char *around;
+	bool write, blind, hold;
+	unsigned long block_size, buffer_offset, host_page, count, depth;
+	unsigned long start, region, seed, failures;
 } opt = {
-	.p2p = NULL,
-	.engine = ENGINE_IO_URING,
+	.engine = "io_uring",
 	.block_size = 4096,
 	.count = 64,
 	.depth = 8,
 	.region = 64 << 20,
 	.seed = 1,
+};
+
+static const struct option_entry options[] = {
+	{ "device", "PATH",
+	  "block device, such as /dev/nvme0n1; host memory reads it for comparison",
+	  .text = &opt.device },
+	{ "generic", "PATH",
+	  "its generic device, such as /dev/ng0n1, for uring_cmd and ioctl",
+	  .text = &opt.generic },
+	{ "p2p", "PATH",
+	  "p2pmem/allocate of the provider; without one host memory, as a control",
+	  .text = &opt.p2p },
+	{ "engine", "NAME",
+	  "io_uring, polled, fixed, fixed_polled, plain, uring_cmd or ioctl",
+	  .text = &opt.engine },
+	{ "write", NULL,
+	  "write out of P2P memory: destroys the region (default: read)",
+	  .flag = &opt.write },
+	{ "blind", NULL,
+	  "do no other I/O and compare nothing (default: compare)",
+	  .flag = &opt.blind },
+	{ "hold", NULL, "keep the memory when all is done, until killed",
+	  .flag = &opt.hold },
+	{ "block-size", "BYTES", "size of one I/O", .number = &opt.block_size },
+	{ "buffer-offset", "BYTES", "start of each buffer in its page",
+	  .number = &opt.buffer_offset },
+	{ "host-page", "N",
+	  "page N of each buffer is host memory, counted from 1; 0: none",
+	  .number = &opt.host_page },
+	{ "count", "N", "number of I/Os", .number = &opt.count },
+	{ "depth", "N", "I/Os in flight", .number = &opt.depth },
+	{ "start", "BYTES", "where the part of the drive to use begins",
+	  .number = &opt.start },
+	{ "region", "BYTES", "how long it is", .number = &opt.region },
+	{ "seed", "N", "of positions and data", .number = &opt.seed },
+	{ "expect", "ERRNO",
+	  "every I/O must fail so, as in EREMOTEIO, and move no data",
+	  .text = &opt.expect },
+	{ "failures", "N", "so many of them, the others must not; 0: all",
+	  .number = &opt.failures },
+	{ "around", "PATH",
+	  "write 0 there when the I/Os begin, 1 when they have ended",
+	  .text = &opt.around },
+	{}
 };
 
 /* One I/O in flight: guard, data and guard inside its own pages of the P2P mapping. */
@@ -77,11 +112,13 @@ struct slot {
 	int result;
 };
 
+static enum engine engine;
+static int expected_errno; /* 0: none */
 static int block_fd, io_fd;
 static struct iovec buffer; /* all slots, to register */
 static uint32_t nsid, lba_size;
 static unsigned char guard[GUARD], *scratch;
-static unsigned int failures;
+static unsigned long failures;
 
 static void read_through_host(unsigned char *data, uint64_t offset)
 {
@@ -117,7 +154,7 @@ static int passthrough_result(int ret)
 
 static bool is_fixed(void)
 {
-	return opt.engine == ENGINE_FIXED || opt.engine == ENGINE_FIXED_POLLED;
+	return engine == ENGINE_FIXED || engine == ENGINE_FIXED_POLLED;
 }
 
 static uint8_t opcode(void)
@@ -133,9 +170,9 @@ static void run_ring(struct slot *slots, unsigned int count)
 	struct io_uring ring;
 	int ret;
 
-	if (opt.engine == ENGINE_POLLED || opt.engine == ENGINE_FIXED_POLLED)
+	if (engine == ENGINE_POLLED || engine == ENGINE_FIXED_POLLED)
 		flags = IORING_SETUP_IOPOLL;
-	if (opt.engine == ENGINE_URING_CMD)
+	if (engine == ENGINE_URING_CMD)
 		flags = IORING_SETUP_SQE128 | IORING_SETUP_CQE32;
 	ret = io_uring_queue_init(count, &ring, flags);
 	if (ret)
@@ -148,7 +185,7 @@ static void run_ring(struct slot *slots, unsigned int count)
 		struct nvme_uring_cmd cmd;
 		struct io_uring_sqe *sqe;
 
-		if (opt.engine == ENGINE_URING_CMD) {
+		if (engine == ENGINE_URING_CMD) {
 			fill_command(&cmd, slot);
 			sqe = pass_sqe(&ring, io_fd, NVME_URING_CMD_IO, &cmd);
 		} else {
@@ -168,7 +205,7 @@ static void run_ring(struct slot *slots, unsigned int count)
 		if (ret)
 			errx(1, "io_uring_wait_cqe: %s", strerror(-ret));
 		slots[cqe->user_data].result =
-			opt.engine == ENGINE_URING_CMD ?
+			engine == ENGINE_URING_CMD ?
 				passthrough_result(cqe->res) :
 				cqe->res;
 		io_uring_cqe_seen(&ring, cqe);
@@ -198,12 +235,12 @@ static int run_ioctl(const struct slot *slot)
 
 static void run(struct slot *slots, unsigned int count)
 {
-	if (opt.engine != ENGINE_PLAIN && opt.engine != ENGINE_IOCTL) {
+	if (engine != ENGINE_PLAIN && engine != ENGINE_IOCTL) {
 		run_ring(slots, count);
 		return;
 	}
 	for (unsigned int i = 0; i < count; i++)
-		slots[i].result = opt.engine == ENGINE_PLAIN ?
+		slots[i].result = engine == ENGINE_PLAIN ?
 					  run_plain(&slots[i]) :
 					  run_ioctl(&slots[i]);
 }
@@ -224,7 +261,7 @@ static void prepare(struct slot *slot, uint64_t number)
 			opt.start +
 			number * opt.block_size %
 				(opt.region / opt.block_size * opt.block_size);
-		if (opt.expect)
+		if (expected_errno)
 			read_through_host(slot->before, slot->offset);
 		fill_random(slot->expected, opt.block_size);
 		copy_words(slot->data, slot->expected, opt.block_size);
@@ -253,7 +290,7 @@ static void compare(const struct slot *slot, const unsigned char *expected,
 /* What fails moves no data. */
 static void check(const struct slot *slot)
 {
-	bool failed = opt.expect && slot->result == -opt.expect;
+	bool failed = expected_errno && slot->result == -expected_errno;
 
 	if (!failed && slot->result != (int)opt.block_size)
 		errx(1, "%s of %zu bytes at %lu gave %d%s%s, expected %zu%s%s",
@@ -261,7 +298,7 @@ static void check(const struct slot *slot)
 		     slot->result, slot->result < 0 ? " " : "",
 		     slot->result < 0 ? strerrorname_np(-slot->result) : "",
 		     opt.block_size, opt.expect ? " or " : "",
-		     opt.expect ? strerrorname_np(opt.expect) : "");
+		     opt.expect ?: "");
 	failures += failed;
 	if (opt.blind)
 		return;
@@ -293,52 +330,14 @@ static void mark(const char *what)
 
 static void open_devices(void)
 {
-	block_fd = open(opt.device, O_RDWR | O_DIRECT);
-	if (block_fd < 0)
-		err(1, "%s", opt.device);
+	block_fd = open_path(O_RDWR | O_DIRECT, "%s", opt.device);
 	if (ioctl(block_fd, BLKSSZGET, &lba_size))
 		err(1, "%s: BLKSSZGET", opt.device);
 	io_fd = block_fd;
-	if (opt.engine == ENGINE_URING_CMD || opt.engine == ENGINE_IOCTL) {
-		io_fd = open(opt.generic, O_RDWR);
-		if (io_fd < 0)
-			err(1, "%s", opt.generic);
+	if (engine == ENGINE_URING_CMD || engine == ENGINE_IOCTL) {
+		io_fd = open_path(O_RDWR, "%s", opt.generic);
 		nsid = pass_nsid(io_fd, opt.generic);
 	}
-}
-
-static void usage(FILE *out)
-{
-	fprintf(out,
-		"Usage: p2p_copy --device PATH [option...]\n\n"
-		"  --device PATH         block device, such as /dev/nvme0n1; host memory reads it for comparison\n"
-		"  --generic PATH        its generic device, such as /dev/ng0n1, for uring_cmd and ioctl\n"
-		"  --p2p PATH            p2pmem/allocate of the provider (default: host memory, as a control)\n"
-		"  --engine NAME         io_uring, polled, fixed, fixed_polled, plain, uring_cmd or ioctl (default: %s)\n"
-		"  --write               write out of P2P memory: destroys the region (default: read)\n"
-		"  --blind               do no other I/O and compare nothing (default: compare)\n"
-		"  --hold                keep the memory when all is done, until killed\n"
-		"  --block-size BYTES    size of one I/O (default: %zu)\n"
-		"  --buffer-offset BYTES start of each buffer in its page (default: %zu)\n"
-		"  --count N             number of I/Os (default: %u)\n"
-		"  --depth N             I/Os in flight (default: %u)\n"
-		"  --start BYTES         where the part of the drive to use begins (default: %lu)\n"
-		"  --region BYTES        how long it is (default: %lu)\n"
-		"  --seed N              of positions and data (default: %lu)\n"
-		"  --expect ERRNO        every I/O must fail so, as in EREMOTEIO, and move no data (default: none)\n"
-		"  --failures N          so many of them, the others must not (default: all)\n"
-		"  --around PATH         write 0 there when the I/Os begin, 1 when they have ended (default: none)\n",
-		engine_names[opt.engine], opt.block_size, opt.buffer_offset,
-		opt.count, opt.depth, opt.start, opt.region, opt.seed);
-}
-
-static enum engine parse_engine(const char *name)
-{
-	for (unsigned int i = 0;
-	     i < sizeof(engine_names) / sizeof(*engine_names); i++)
-		if (!strcmp(name, engine_names[i]))
-			return i;
-	errx(1, "unknown engine %s", name);
 }
 
 static int parse_errno(const char *name)
@@ -352,113 +351,23 @@ static int parse_errno(const char *name)
 
 static void parse(int argc, char **argv)
 {
-	enum {
-		DEVICE,
-		GENERIC,
-		P2P,
-		ENGINE,
-		WRITE,
-		BLIND,
-		HOLD,
-		BLOCK,
-		BUFFER,
-		COUNT,
-		DEPTH,
-		START,
-		REGION,
-		SEED,
-		EXPECT,
-		FAILURES,
-		AROUND
-	};
-	static const struct option options[] = {
-		{ "device", required_argument, NULL, DEVICE },
-		{ "generic", required_argument, NULL, GENERIC },
-		{ "p2p", required_argument, NULL, P2P },
-		{ "engine", required_argument, NULL, ENGINE },
-		{ "write", no_argument, NULL, WRITE },
-		{ "blind", no_argument, NULL, BLIND },
-		{ "hold", no_argument, NULL, HOLD },
-		{ "block-size", required_argument, NULL, BLOCK },
-		{ "buffer-offset", required_argument, NULL, BUFFER },
-		{ "count", required_argument, NULL, COUNT },
-		{ "depth", required_argument, NULL, DEPTH },
-		{ "start", required_argument, NULL, START },
-		{ "region", required_argument, NULL, REGION },
-		{ "seed", required_argument, NULL, SEED },
-		{ "expect", required_argument, NULL, EXPECT },
-		{ "failures", required_argument, NULL, FAILURES },
-		{ "around", required_argument, NULL, AROUND },
-		{ "help", no_argument, NULL, 'h' },
-		{}
-	};
-	int c;
+	parse_options(argc, argv, "Usage: p2p_copy --device PATH [option...]",
+		      options);
+	if (!opt.device)
+		errx(1, "--device is missing, see --help");
+	engine = parse_choice("engine", opt.engine, engine_names);
+	if (opt.expect)
+		expected_errno = parse_errno(opt.expect);
+}
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (c) {
-		case DEVICE:
-			opt.device = optarg;
-			break;
-		case GENERIC:
-			opt.generic = optarg;
-			break;
-		case P2P:
-			opt.p2p = optarg;
-			break;
-		case ENGINE:
-			opt.engine = parse_engine(optarg);
-			break;
-		case WRITE:
-			opt.write = true;
-			break;
-		case BLIND:
-			opt.blind = true;
-			break;
-		case HOLD:
-			opt.hold = true;
-			break;
-		case BLOCK:
-			opt.block_size = strtoul(optarg, NULL, 0);
-			break;
-		case BUFFER:
-			opt.buffer_offset = strtoul(optarg, NULL, 0);
-			break;
-		case COUNT:
-			opt.count = strtoul(optarg, NULL, 0);
-			break;
-		case DEPTH:
-			opt.depth = strtoul(optarg, NULL, 0);
-			break;
-		case START:
-			opt.start = strtoull(optarg, NULL, 0);
-			break;
-		case REGION:
-			opt.region = strtoull(optarg, NULL, 0);
-			break;
-		case SEED:
-			opt.seed = strtoull(optarg, NULL, 0);
-			break;
-		case EXPECT:
-			opt.expect = parse_errno(optarg);
-			break;
-		case FAILURES:
-			opt.failures = strtoul(optarg, NULL, 0);
-			break;
-		case AROUND:
-			opt.around = optarg;
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			exit(1);
-		}
-	}
-	if (optind != argc || !opt.device) {
-		usage(stderr);
-		exit(1);
-	}
+/* @pages: of the buffer of one I/O, all of them in P2P memory so far */
+static void put_host_page(unsigned char *pages)
+{
+	void *page = pages + (opt.host_page - 1) * PAGE;
+
+	if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
+		err(1, "mapping host memory");
 }
 
 int main(int argc, char **argv)
@@ -494,13 +403,15 @@ int main(int argc, char **argv)
 	scratch = aligned_alloc(PAGE, aligned_size);
 	if (!slots || !expected || !before || !scratch)
 		err(1, "memory");
-	for (unsigned int i = 0; i < opt.depth; i++) {
+	for (unsigned long i = 0; i < opt.depth; i++) {
 		slots[i].data = p2p + i * stride + PAGE + opt.buffer_offset;
+		if (opt.host_page)
+			put_host_page(p2p + i * stride + PAGE);
 		slots[i].expected = expected + i * aligned_size;
 		slots[i].before = before + i * aligned_size;
 	}
 
-	for (unsigned int done = 0; done < opt.count;) {
+	for (unsigned long done = 0; done < opt.count;) {
 		unsigned int batch = opt.count - done < opt.depth ?
 					     opt.count - done :
 					     opt.depth;
@@ -515,8 +426,8 @@ int main(int argc, char **argv)
 		done += batch;
 	}
 	if (opt.expect && failures != (opt.failures ?: opt.count))
-		errx(1, "%u of %u I/Os failed with %s, expected %u", failures,
-		     opt.count, strerrorname_np(opt.expect),
+		errx(1, "%lu of %lu I/Os failed with %s, expected %lu",
+		     failures, opt.count, opt.expect,
 		     opt.failures ?: opt.count);
 	if (opt.hold)
 		pause();

@@ -31,39 +31,17 @@ static struct {
 	unsigned long seconds;
 } opt = { .size = 1 << 20, .seconds = 3 };
 
+static char allocate[256]; /* a file of the pool */
+
 static void expect(const char *what, long result, long wanted)
 {
 	if (result != wanted)
 		errx(1, "%s: %ld, expected %ld", what, result, wanted);
 }
 
-#define RESULT(call)                              \
-	({                                        \
-		long result_ = (long)(call);      \
-		result_ == -1 ? -errno : result_; \
-	})
-
-static long p2p_available(void)
-{
-	char path[256];
-	long bytes;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/available", opt.pool);
-	file = fopen(path, "r");
-	if (!file || fscanf(file, "%ld", &bytes) != 1)
-		err(1, "%s", path);
-	fclose(file);
-	return bytes;
-}
-
 static int open_heap(void)
 {
-	int fd = open(opt.heap, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		err(1, "%s", opt.heap);
-	return fd;
+	return open_path(O_RDONLY | O_CLOEXEC, "%s", opt.heap);
 }
 
 static long try_alloc(int heap, unsigned long size, int flags)
@@ -188,11 +166,11 @@ static void not_pinned(uint64_t *at)
 
 static void one_size(int heap, size_t size)
 {
-	long before = p2p_available();
+	long before = p2p_available(allocate);
 	int fd = alloc(heap, size - 1);
 	uint64_t *first, *second;
 
-	expect("available", p2p_available(), before - size);
+	expect("available", p2p_available(allocate), before - size);
 	expect("size", lseek(fd, 0, SEEK_END), size);
 	first = map(fd, size);
 	check_zero(first, size);
@@ -226,43 +204,36 @@ static void one_size(int heap, size_t size)
 	/* the mapping keeps it */
 	close(fd);
 	check_pattern(second, size, PATTERN + 9);
-	expect("available", p2p_available(), before - size);
+	expect("available", p2p_available(allocate), before - size);
 	unmap(second, size);
-	expect("available", p2p_available(), before);
+	expect("available", p2p_available(allocate), before);
 }
 
 static void test_memory(void)
 {
 	static const size_t pages[] = { 1, 3, 256, 512 + 7 };
 	int heap = open_heap();
-	long before = p2p_available();
+	long before = p2p_available(allocate);
 	int fd;
 
 	for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++)
 		one_size(heap, pages[i] * PAGE);
 	expect("no bytes", try_alloc(heap, 0, O_RDWR), -EINVAL);
 	expect("too much", try_alloc(heap, before + PAGE, O_RDWR), -ENOMEM);
-	expect("available", p2p_available(), before);
+	expect("available", p2p_available(allocate), before);
 
 	fd = try_alloc(heap, PAGE, O_RDONLY);
 	expect("writable mapping of what is read-only",
 	       try_map(fd, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, 0), -EACCES);
 	unmap((uint64_t *)try_map(fd, PAGE, PROT_READ, MAP_SHARED, 0), PAGE);
 	close(fd);
-	expect("available", p2p_available(), before);
+	expect("available", p2p_available(allocate), before);
 	close(heap);
 }
 
 static int parameter_fd(const char *name, int flags)
 {
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", opt.importer, name);
-	fd = open(path, flags);
-	if (fd < 0)
-		err(1, "%s", path);
-	return fd;
+	return open_path(flags, "%s/%s", opt.importer, name);
 }
 
 static long set_parameter(const char *name, unsigned long value)
@@ -323,16 +294,14 @@ static void test_pieces(void)
 {
 	int fds[MAX_PIECES], heap = open_heap(), fd;
 	size_t piece = 3 * PAGE, rest = 64 * piece, size;
-	long before = p2p_available();
+	long before = p2p_available(allocate);
 	unsigned char *most;
 	unsigned int nr = 0;
 	uint64_t *at;
-	char path[256];
 
 	/* All but little of it goes */
-	snprintf(path, sizeof(path), "%s/allocate", opt.pool);
-	most = map_memory(path, before - rest);
-	while (nr < MAX_PIECES && p2p_available() >= (long)piece)
+	most = map_memory(allocate, before - rest);
+	while (nr < MAX_PIECES && p2p_available(allocate) >= (long)piece)
 		fds[nr++] = alloc(heap, piece);
 	for (unsigned int i = 0; i < nr; i++) {
 		at = map(fds[i], piece);
@@ -341,10 +310,10 @@ static void test_pieces(void)
 	}
 	for (unsigned int i = 0; i < nr; i += 2)
 		close(fds[i]);
-	size = p2p_available() / PAGE * PAGE;
+	size = p2p_available(allocate) / PAGE * PAGE;
 	printf("%zu bytes in pieces\n", size);
 	fd = alloc(heap, size);
-	expect("available", p2p_available() < (long)PAGE, true);
+	expect("available", p2p_available(allocate) < (long)PAGE, true);
 	at = map(fd, size);
 	check_zero(at, size);
 	write_pattern(at, size, PATTERN);
@@ -363,7 +332,7 @@ static void test_pieces(void)
 		close(fds[i]);
 	}
 	munmap(most, before - rest);
-	expect("available", p2p_available(), before);
+	expect("available", p2p_available(allocate), before);
 }
 
 static void test_import(void)
@@ -576,6 +545,7 @@ int main(int argc, char **argv)
 		      options);
 	if (!opt.heap || !opt.pool || !opt.test)
 		errx(1, "--heap, --pool and --test are needed, see --help");
+	snprintf(allocate, sizeof(allocate), "%s/allocate", opt.pool);
 	signal(SIGBUS, on_signal);
 	signal(SIGSEGV, on_signal);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)

@@ -5,12 +5,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "data.h"
+#include "options.h"
 #include "passthrough.h"
 
 #define BUFFER (256UL << 10)
@@ -22,15 +22,29 @@ static const char *const engine_names[] = { "ioctl", "uring_cmd" };
 static struct {
 	const char *generic;
 	const char *p2p;
-	size_t lba_size;
-	size_t metadata_size;
-	uint64_t start;
-	uint64_t seed;
+	unsigned long lba_size, metadata_size, start, seed;
 } opt = {
 	.lba_size = 512,
 	.metadata_size = 64,
 	.start = 32768,
 	.seed = 1,
+};
+
+static const struct option_entry options[] = {
+	{ "generic", "PATH",
+	  "generic device, such as /dev/ng0n1; blocks from --start on are overwritten",
+	  .text = &opt.generic },
+	{ "p2p", "PATH",
+	  "p2pmem/allocate of the provider; without one host memory, as a control",
+	  .text = &opt.p2p },
+	{ "lba-size", "BYTES", "data of one block, at most 4096",
+	  .number = &opt.lba_size },
+	{ "metadata-size", "BYTES",
+	  "its metadata, kept apart, no more than its data",
+	  .number = &opt.metadata_size },
+	{ "start", "BLOCK", "where to read and write", .number = &opt.start },
+	{ "seed", "N", "of the data", .number = &opt.seed },
+	{}
 };
 
 /* Where one command finds its data and metadata. */
@@ -145,76 +159,17 @@ static void run(enum engine engine, bool data_p2p, bool metadata_p2p)
 	       data_p2p ? "P2P" : "host", metadata_p2p ? "P2P" : "host");
 }
 
-static void usage(FILE *out)
-{
-	fprintf(out,
-		"Usage: p2p_metadata --generic PATH [option...]\n\n"
-		"  --generic PATH         generic device, such as /dev/ng0n1; blocks from --start on are overwritten\n"
-		"  --p2p PATH             p2pmem/allocate of the provider (default: host memory, as a control)\n"
-		"  --lba-size BYTES       data of one block (default: %zu)\n"
-		"  --metadata-size BYTES  its metadata, kept apart (default: %zu)\n"
-		"  --start BLOCK          where to read and write (default: %lu)\n"
-		"  --seed N               of the data (default: %lu)\n",
-		opt.lba_size, opt.metadata_size, opt.start, opt.seed);
-}
-
-static void parse(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "generic", required_argument, NULL, 'g' },
-		{ "p2p", required_argument, NULL, 'p' },
-		{ "lba-size", required_argument, NULL, 'l' },
-		{ "metadata-size", required_argument, NULL, 'm' },
-		{ "start", required_argument, NULL, 's' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{}
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (c) {
-		case 'g':
-			opt.generic = optarg;
-			break;
-		case 'p':
-			opt.p2p = optarg;
-			break;
-		case 'l':
-			opt.lba_size = strtoul(optarg, NULL, 0);
-			break;
-		case 'm':
-			opt.metadata_size = strtoul(optarg, NULL, 0);
-			break;
-		case 's':
-			opt.start = strtoull(optarg, NULL, 0);
-			break;
-		case 'r':
-			opt.seed = strtoull(optarg, NULL, 0);
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			exit(1);
-		}
-	}
-	if (optind != argc || !opt.generic || !opt.lba_size ||
-	    !opt.metadata_size || opt.lba_size > 4096 ||
-	    opt.metadata_size > opt.lba_size) {
-		usage(stderr);
-		exit(1);
-	}
-}
-
 int main(int argc, char **argv)
 {
-	parse(argc, argv);
+	parse_options(argc, argv,
+		      "Usage: p2p_metadata --generic PATH [option...]",
+		      options);
+	if (!opt.generic || !opt.lba_size || !opt.metadata_size ||
+	    opt.lba_size > 4096 || opt.metadata_size > opt.lba_size)
+		errx(1,
+		     "--generic is missing, or a size is out of bounds, see --help");
 	random_state = opt.seed;
-	fd = open(opt.generic, O_RDWR);
-	if (fd < 0)
-		err(1, "%s", opt.generic);
+	fd = open_path(O_RDWR, "%s", opt.generic);
 	nsid = pass_nsid(fd, opt.generic);
 	pass_ring_init(&ring, 4, 0);
 	host = map_memory(NULL, 4 * BUFFER);

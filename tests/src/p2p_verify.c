@@ -7,7 +7,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "data.h"
+#include "options.h"
 
 #define MOST (1UL << 20)
 
@@ -220,64 +220,39 @@ static enum status verify_range(char *range, const char *saved)
 	return status;
 }
 
-static void usage(FILE *out)
-{
-	fprintf(out,
-		"Usage: p2p_verify --p2p PATH (--device DEV | --file FILE | --range DEV:OFFSET:LENGTH --save PATH)\n\n"
-		"  --p2p PATH     p2pmem/allocate of the provider\n"
-		"  --device DEV   read the first 4096 bytes of this block device, compare\n"
-		"  --file FILE    write 4096 bytes to this new file, compare, remove it\n"
-		"  --range DEV:OFFSET:LENGTH\n"
-		"                 write over these bytes of a block device, compare, put back what was there\n"
-		"  --save PATH    where that is kept meanwhile, a new file\n\n"
-		"Exit status: 0 verified, 1 not tried, 3 refused (EREMOTEIO), 4 wrong data, 5 failed.\n");
-}
-
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "p2p", required_argument, NULL, 'p' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "file", required_argument, NULL, 'f' },
-		{ "range", required_argument, NULL, 'r' },
-		{ "save", required_argument, NULL, 's' },
-		{ "help", no_argument, NULL, 'h' },
+	static const char *device, *file, *range, *saved;
+	static const struct option_entry options[] = {
+		{ "p2p", "PATH", "p2pmem/allocate of the provider",
+		  .text = &memory },
+		{ "device", "DEV",
+		  "read the first 4096 bytes of this block device, compare",
+		  .text = &device },
+		{ "file", "FILE",
+		  "write 4096 bytes to this new file, compare, remove it",
+		  .text = &file },
+		{ "range", "DEV:OFFSET:LENGTH",
+		  "write over these bytes of a block device, compare, put back what was there",
+		  .text = &range },
+		{ "save", "PATH", "where that is kept meanwhile, a new file",
+		  .text = &saved },
 		{}
 	};
-	char *device = NULL, *file = NULL, *range = NULL, *saved = NULL;
-	int c;
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (c) {
-		case 'p':
-			memory = optarg;
-			break;
-		case 'd':
-			device = optarg;
-			break;
-		case 'f':
-			file = optarg;
-			break;
-		case 'r':
-			range = optarg;
-			break;
-		case 's':
-			saved = optarg;
-			break;
-		default:
-			usage(c == 'h' ? stdout : stderr);
-			return c == 'h' ? 0 : NOT_TRIED;
-		}
-	}
-	if (optind != argc || !memory || !device + !file + !range != 2) {
-		usage(stderr);
-		return NOT_TRIED;
-	}
+	parse_options(
+		argc, argv,
+		"Usage: p2p_verify --p2p PATH (--device DEV | --file FILE | --range DEV:OFFSET:LENGTH --save PATH)\n\n"
+		"Exit status: 0 verified, 1 not tried, 3 refused (EREMOTEIO), 4 wrong data, 5 failed.",
+		options);
+	if (!memory || !device + !file + !range != 2)
+		errx(NOT_TRIED,
+		     "--p2p and one of --device, --file and --range are needed, see --help");
 	expected = aligned_alloc(PAGE, 2 * MOST);
 	seen = aligned_alloc(PAGE, MOST);
 	if (!expected || !seen)
 		err(NOT_TRIED, "memory");
 	if (device)
 		return verify_read(device);
-	return file ? verify_file(file) : verify_range(range, saved);
+	return file ? verify_file(file) : verify_range(strdup(range), saved);
 }

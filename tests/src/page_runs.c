@@ -739,36 +739,19 @@ static void be_process(uint64_t state)
 	_exit(0);
 }
 
-static long bytes_available(void)
-{
-	char path[256];
-	long bytes = 0;
-	FILE *from;
-
-	if (!p2p)
-		return 0;
-	snprintf(path, sizeof(path), "%.*s/available",
-		 (int)(strrchr(p2p, '/') - p2p), p2p);
-	from = fopen(path, "r");
-	if (!from || fscanf(from, "%ld", &bytes) != 1)
-		err(1, "%s", path);
-	fclose(from);
-	return bytes;
-}
-
 /* The last I/O of a process may end after it. */
 static void wait_for_all(long bytes, const char *what)
 {
-	for (int i = 0; i < 500 && bytes_available() != bytes; i++)
+	for (int i = 0; i < 500 && p2p_available(p2p) != bytes; i++)
 		usleep(10000);
-	if (bytes_available() != bytes)
+	if (p2p_available(p2p) != bytes)
 		errx(1, "%s: %ld bytes available, %ld before", what,
-		     bytes_available(), bytes);
+		     p2p_available(p2p), bytes);
 }
 
 static void run_phase(unsigned long number)
 {
-	long before = bytes_available();
+	long before = p2p_available(p2p);
 	pid_t pids[64];
 	int status;
 
@@ -805,16 +788,16 @@ static unsigned char *map_p2p(size_t length)
 
 static void expect_available(long bytes, const char *what)
 {
-	if (bytes_available() != bytes)
+	if (p2p_available(p2p) != bytes)
 		errx(1, "%s: %ld bytes available instead of %ld", what,
-		     bytes_available(), bytes);
+		     p2p_available(p2p), bytes);
 }
 
 /* Every other page of the pool's end is free: what is mapped has to be put together from those. */
 static void fragment_pool(void)
 {
 	static unsigned char *page[4096];
-	long before = bytes_available();
+	long before = p2p_available(p2p);
 	unsigned long count = before / PAGE < 4096 ? before / PAGE & ~1 : 4096;
 	size_t rest = before - count * PAGE, length = count / 2 * PAGE;
 	unsigned char *first = rest ? map_p2p(rest) : NULL;

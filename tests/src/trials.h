@@ -6,7 +6,6 @@
 #ifndef TRIALS_H
 #define TRIALS_H
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,10 +22,16 @@
 /* Results: a count or zero, -errno, or the signal that ended the process. */
 #define KILLED(signal) (-1000L - (signal))
 
+/* The constants in which trials of one function differ; each program defines its own. */
+struct trial_args;
+
 struct trial {
 	const char *name;
 	const char *what;
+	/* one of these two, the second by WITH() */
 	long (*run)(void);
+	long (*run_with)(const struct trial_args *args);
+	const struct trial_args *args;
 	long expect;
 	bool reach; /* EREMOTEIO instead if the drive cannot reach the memory */
 	bool differs; /* the stock kernel is different: */
@@ -34,6 +39,11 @@ struct trial {
 	/* if not 0, what comes instead where the memory is the drive's own */
 	long own;
 };
+
+/* What a trial runs, in a table: a function and the members of its struct trial_args that are not 0. */
+#define WITH(function, ...)      \
+	.run_with = (function), \
+	.args = &(const struct trial_args){ __VA_ARGS__ }
 
 static struct trial_options {
 	const char *device;
@@ -45,13 +55,6 @@ static struct trial_options {
 	bool unreachable;
 	bool list;
 } opt;
-
-/* System calls and library functions that set errno, as kernel functions return. */
-#define RESULT(call)                              \
-	({                                        \
-		long result_ = (long)(call);      \
-		result_ == -1 ? -errno : result_; \
-	})
 
 static inline const char *result_name(long result)
 {
@@ -69,23 +72,6 @@ static inline const char *result_name(long result)
 	return text;
 }
 
-static inline long p2p_available(void)
-{
-	char path[256];
-	long bytes = 0;
-	FILE *file;
-
-	if (!opt.p2p)
-		return 0;
-	snprintf(path, sizeof(path), "%.*s/available",
-		 (int)(strrchr(opt.p2p, '/') - opt.p2p), opt.p2p);
-	file = fopen(path, "r");
-	if (!file || fscanf(file, "%ld", &bytes) != 1)
-		err(1, "%s", path);
-	fclose(file);
-	return bytes;
-}
-
 static inline long run_trial(const struct trial *trial)
 {
 	int status, fds[2];
@@ -99,7 +85,8 @@ static inline long run_trial(const struct trial *trial)
 		err(1, "fork");
 	if (!pid) {
 		alarm(TRIAL_SECONDS);
-		result = trial->run();
+		result = trial->run ? trial->run() :
+				      trial->run_with(trial->args);
 		_exit(write(fds[1], &result, sizeof(result)) != sizeof(result));
 	}
 	close(fds[1]);
@@ -126,7 +113,7 @@ static inline long expected_result(const struct trial *trial)
 static inline bool given_back(long before)
 {
 	for (int i = 0; i < 500; i++) {
-		if (p2p_available() == before)
+		if (p2p_available(opt.p2p) == before)
 			return true;
 		usleep(10000);
 	}
@@ -177,7 +164,7 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 	}
 	setvbuf(stdout, NULL, _IONBF, 0);
 	for (; trials->name; trials++) {
-		long before = p2p_available();
+		long before = p2p_available(opt.p2p);
 		long result;
 
 		if (opt.only && strcmp(opt.only, trials->name))
@@ -193,7 +180,7 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 		}
 		if (!given_back(before)) {
 			printf(", and %ld bytes of P2P memory are still in use",
-			       before - p2p_available());
+			       before - p2p_available(opt.p2p));
 			wrong++;
 		}
 		putchar('\n');
