@@ -14,6 +14,8 @@ def pair:
 	+ (if .iommu_group == "" then "" else "; IOMMU group \(.iommu_group), domain \(.domain | or_unknown)" end)
 	+ (if .kernel_log == "" then "" else "\n\("  kernel log" | column)\(.kernel_log)" end);
 
+def verified: [.verified[] | select(.result == "verified")] | length;
+
 def told($kind):
 	"\($kind | column)\(.cause)\n\("  remedy" | column)\(.remedy // "none")";
 
@@ -25,7 +27,7 @@ def told($kind):
 (.iommu | "\("IOMMU" | column)\(.mode)\(if .units == [] then "" else " (\(.units | join(", ")))" end)"),
 (.limits | "\("limits" | column)locked memory \(.memlock)\(if .memlock == "unlimited" then "" else " KiB" end), open files \(.nofile); fio \(.fio | or_unknown)"
 	+ (if .fio_io_uring then " with io_uring" else "" end) + ", liburing \(.liburing | or_unknown)"),
-(.controllers[] | "\("controller" | column)\(.controller) \(.pci) \(.model), "
+(.controllers[] | "\("controller" | column)\(.controller) \(.pci) \(.model | or_unknown), \(if .state == "live" then "" else "\(.state), " end)"
 	+ (if .cmbsz == 0 then "no CMB" else "CMB \(.cmb_size | mib) in BAR \(.bar)" end)
 	+ if .untrusted then ", untrusted" else "" end),
 (.providers[] | "\("provider" | column)\(.pci) (\(.driver) \(.name)): P2P memory \(.size | mib), available \(.available | mib), \(if .published then "" else "not " end)published"),
@@ -39,6 +41,8 @@ def told($kind):
 (.notes[] | told("note")),
 (.obstacles[] | told("obstacle")),
 (if .exit_status == 1 then "\(.obstacles | length) obstacle(s)"
-	elif .exit_status == 2 then "P2P was not tried"
-	elif (.verified | length) > 0 then "P2P works: \(.verified | length) I/O(s) verified"
+	elif .exit_status == 2 and .providers == [] and .exporters != [] then "only dma-bufs: P2P was not tried"
+	elif .exit_status == 2 and verified == 0 then "P2P was not tried"
+	elif .exit_status == 2 then "\(verified) I/O(s) verified, not all that was asked for"
+	elif verified > 0 then "P2P works: \(verified) I/O(s) verified"
 	else "nothing stands in the way; --verify does an I/O to prove it" end)

@@ -23,7 +23,14 @@
 
 #define MOST (1UL << 20)
 
-enum status { VERIFIED = 0, NOT_TRIED = 1, REFUSED = 3, WRONG = 4, FAILED = 5 };
+enum status {
+	VERIFIED = 0,
+	NOT_TRIED = 1,
+	REFUSED = 3,
+	WRONG = 4,
+	FAILED = 5,
+	RANGE_LOST = 6
+};
 
 static const char *memory;
 static unsigned char *p2p, *expected, *seen;
@@ -213,7 +220,7 @@ static enum status verify_range(char *range, const char *saved)
 	if (pwrite(fd, expected + MOST, length, offset) != (ssize_t)length ||
 	    fsync(fd) || pread(fd, seen, length, offset) != (ssize_t)length ||
 	    memcmp(seen, expected + MOST, length))
-		errx(NOT_TRIED,
+		errx(RANGE_LOST,
 		     "what was at %lu of %s could NOT be put back; it is in %s",
 		     offset, range, saved);
 	unlink(saved);
