@@ -456,18 +456,16 @@ static noinline void blk_dma_check_class(struct request *req,
 					 bool is_integrity)
 {
 	struct dev_pagemap *class = page_class(page);
-	struct bvec_iter iter;
+	const struct bio_vec *vecs;
+	struct bvec_iter from, iter;
 	struct bio_vec bv;
 	struct bio *bio;
 
 	__rq_for_each_bio(bio, req) {
-		if (is_integrity) {
-			bip_for_each_vec(bv, bio_integrity(bio), iter)
-				WARN_ON_ONCE(!page_is_of_class(bv.bv_page, class));
-		} else {
-			bio_for_each_bvec(bv, bio, iter)
-				WARN_ON_ONCE(!page_is_of_class(bv.bv_page, class));
-		}
+		vecs = is_integrity ? bio_integrity(bio)->bip_vec : bio->bi_io_vec;
+		from = is_integrity ? bio_integrity(bio)->bip_iter : bio->bi_iter;
+		for_each_bvec(bv, vecs, iter, from)
+			WARN_ON_ONCE(!page_is_of_class(bv.bv_page, class));
 	}
 }
 

@@ -15,7 +15,8 @@ static bool bdev_reaches_page(struct block_device *bdev, struct page *page,
 
 	if (!is_pci_p2pdma_page(page))
 		return true;
-	return disk->fops->reaches_p2pdma &&
+	return blk_queue_pci_p2pdma(bdev_get_queue(bdev)) &&
+	       disk->fops->reaches_p2pdma &&
 	       disk->fops->reaches_p2pdma(disk, page, mixed);
 }
 

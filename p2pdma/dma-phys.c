@@ -91,7 +91,8 @@ EXPORT_SYMBOL_GPL(dma_need_unmap);
  *
  * Context: any.
  * Return: false if dma_map_phys() with DMA_ATTR_MMIO fails for some part of it.
- * Behind an IOMMU it may still find no IOVAs or no memory.
+ * Behind an IOMMU it may still find no IOVAs or no memory; with an architecture's
+ * own DMA operations, nothing is known.
  */
 bool dma_can_map_mmio(struct device *dev, phys_addr_t phys, size_t size)
 {

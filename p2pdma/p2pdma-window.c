@@ -278,7 +278,7 @@ static void p2pdma_window_open(struct p2pdma_window *window)
 	if (!p2pdma_window_domain_fits(domain))
 		return;
 	bits = kvcalloc(BITS_TO_LONGS(p2pdma_window_nr_pages(window)),
-			sizeof(*bits), GFP_KERNEL | __GFP_NORETRY |
+			sizeof(*bits), GFP_KERNEL | __GFP_RETRY_MAYFAIL |
 						__GFP_NOWARN);
 	if (!bits)
 		return;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Which tests have passed where, as a Markdown table: a row for each topology and page size, a column for each kind of tests.
 # $boots are the results that scripts/test/boot left. $kinds has a line for each kind: its name, tab, its cases separated
-# by spaces; $places one for each topology: its name, tab, what it is.
+# by spaces; $places has one for each topology: its name, tab, what it is.
 
 def lines: split("\n")[] | select(. != "") | split("\t");
 def pages: if .kernel | endswith("64k") then "64 KiB" else "4 KiB" end;

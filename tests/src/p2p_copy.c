@@ -383,6 +383,9 @@ int main(int argc, char **argv)
 		errx(1,
 		     "--block-size and --start must be multiples of %u, and a block fit into --region",
 		     lba_size);
+	if (opt.host_page >
+	    (opt.buffer_offset + opt.block_size + PAGE - 1) / PAGE)
+		errx(1, "--host-page is no page of a buffer");
 	if (!opt.depth ||
 	    (opt.write && opt.depth * opt.block_size > opt.region))
 		errx(1,
