@@ -158,6 +158,11 @@ static void class_bio_test(struct kunit *test)
 	if (same)
 		bio_advance(&bio, PAGE_SIZE);
 	KUNIT_EXPECT_PTR_EQ(test, bio_class(&bio), page_class(a));
+
+	/* Vectors that come as they are may have others before the bio's. */
+	bvec_set_page(&vecs[1], b, PAGE_SIZE, 0);
+	bio.bi_iter = (struct bvec_iter){ .bi_idx = 1, .bi_size = PAGE_SIZE };
+	KUNIT_EXPECT_PTR_EQ(test, bio_class(&bio), page_class(b));
 }
 
 /* A command that cannot be divided takes every class, and says so. */
