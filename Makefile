@@ -70,7 +70,7 @@ debug: tree
 	scripts/kernel/build debug
 
 .PHONY: test-full
-test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; goes on where it was interrupted
+test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; resumes what was interrupted
 	scripts/test/suite -f
 	scripts/test/tried
 

@@ -9,7 +9,7 @@ def figure: if . >= 10 then round else . * 100 | round / 100 end | tostring;
 def row: "| " + join(" | ") + " |";
 
 def title:
-	"\(.place), \(.memory), \(.size | ascii_upcase | sub("K$"; " KiB") | sub("M$"; " MiB"))\(
+	"\(.topology), \(.memory), \(.size | ascii_upcase | sub("K$"; " KiB") | sub("M$"; " MiB"))\(
 		if .batch > 1 then ", batch \(.batch)" else "" end)";
 
 # What one kernel takes for a case, from its boots.
@@ -20,7 +20,7 @@ def cell:
 	end;
 
 def how_far_apart:
-	group_by([.kernel, .place, .name])
+	group_by([.kernel, .topology, .name])
 	| if all(length == 1) then "Each case was booted once." else
 		"Equal boots lie apart by at most \(
 			map(map(.map_unmap_class) | max - min) | max | figure) instructions of map and unmap, \(
@@ -33,7 +33,7 @@ def how_far_apart:
 "",
 (["per I/O"] + $kernels | row),
 (["---"] + ($kernels | map("---")) | row),
-(group_by([.place, .memory, (.size | sub("k$"; "000") | sub("m$"; "000000") | tonumber), .batch])[]
+(group_by([.topology, .memory, (.size | sub("k$"; "000") | sub("m$"; "000000") | tonumber), .batch])[]
 	| [.[0] | title] + [$kernels[] as $kernel | map(select(.kernel == $kernel)) | cell]
 	| row),
 "",

@@ -41,8 +41,8 @@ $baseline[0] as $before
 (if $comparable then empty else "# instructions are not compared, the baseline is of \($before.environment | tojson)" end),
 ($before.cases | to_entries[]
 	| .value as $old
-	| "\(.key + 1) \($old.place), \($old.name)" as $title
-	| first($now.cases[] | select(.place == $old.place and .name == $old.name)) // null
+	| "\(.key + 1) \($old.topology), \($old.name)" as $title
+	| first($now.cases[] | select(.topology == $old.topology and .name == $old.name)) // null
 	| . as $new
 	| if $new == null then
 		"not ok \($title) # was not counted"

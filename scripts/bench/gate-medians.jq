@@ -24,18 +24,18 @@ def slope(field):
 
 def slopes: {map_unmap: slope(.map_unmap_class), path: slope(.path)};
 
-# What a batch costs in one place: of the memory and size that has a case of depth 1, where each I/O is a batch.
+# What a batch costs in one topology: of the memory and size that has a case of depth 1, where each I/O is a batch.
 # I/Os submitted together cost less, which is no batch of completions.
-def place_batch_cost:
+def topology_batch_cost:
 	map(select(.depth == 1) | [.memory, .direction, .size]) as $alike
 	| map(select(.batch == 1 and ([.memory, .direction, .size] | IN($alike[]))))
 	| slopes;
 
 # What a batch costs in one case. Its own boots tell only if their batches differ by more than the chance of a few
 # instructions.
-def batch_cost($place):
+def batch_cost($topology):
 	(if (map(batches) | max - min) < 0.2 then {} else slopes end) as $own
-	| $place
+	| $topology
 	| with_entries(.value = ([.value, $own[.key] // 0] | max | tenth));
 
 # Calls per I/O. Each batch of completions has one sync; those beyond are alone.
@@ -53,17 +53,17 @@ def functions:
 	| from_entries;
 
 [inputs.cases[]]
-| (group_by(.place) | map({key: first.place, value: place_batch_cost}) | from_entries) as $place_cost
-| group_by([.place, .name])
+| (group_by(.topology) | map({key: first.topology, value: topology_batch_cost}) | from_entries) as $topology_cost
+| group_by([.topology, .name])
 | {
 	environment: $environment[0],
 	boots: (map(length) | min),
 	cases: map(
 		. as $boots
 		| first as $first
-		| batch_cost($place_cost[$first.place]) as $cost
+		| batch_cost($topology_cost[$first.topology]) as $cost
 		| {
-			place: $first.place,
+			topology: $first.topology,
 			name: $first.name,
 			batches: (map(batches) | median * 1000 | round / 1000),
 			batch_cost: $cost,

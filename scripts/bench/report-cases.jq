@@ -19,15 +19,15 @@ def least:
 	| (if .memory | test("^(p2p|sgl|(p2p|sgl)-registered|window.*|contiguous.*)$") then "range" else "pages" end) as $form
 	| ((.size | pages) >= 8 and (.arguments | contains("sgl_threshold=0") | not)) as $sgl
 	| (.memory | test("^window|(^|-)registered$|^scattered$")) as $mapped_before
-	| (if (.place | test("^(vtd|viommu|amd)")) and ($mapped_before | not) then "iova" elif $sgl then "sgl" else "prp" end) as $way
+	| (if (.topology | test("^(vtd|viommu|amd)")) and ($mapped_before | not) then "iova" elif $sgl then "sgl" else "prp" end) as $way
 	# a list of PRPs is written when the buffer is mapped
 	| (if .memory | test("registered$|^scattered$") then [.size | pages, 2] | min else .size | pages end) as $pages
 	| first($bound[0][]
-		| select(.way == "\($form)-\($way)" and .pages == $pages and ($case.place | contains(",") | not)).instructions)
+		| select(.way == "\($form)-\($way)" and .pages == $pages and ($case.topology | contains(",") | not)).instructions)
 		// null;
 
 def title:
-	"\(.place), \(.memory) \(.direction) \(.size)"
+	"\(.topology), \(.memory) \(.direction) \(.size)"
 	+ (if .depth != 8 then ", depth \(.depth)" else "" end)
 	+ (if .batch != 1 then ", batch \(.batch)" else "" end)
 	+ (if .options != "" then ", polled" else "" end);
@@ -43,7 +43,7 @@ def mean_by_name(object):
 [$environment[0].kernels[].kernel] as $order
 # Whether the pages of host memory are neighbours is chance, unless a case says so: one page compares, several do not.
 | [inputs.cases[] | whole_mapping | select((.size | pages) == 1 or (.memory | IN("host", "registered") | not))]
-| group_by([.kernel, .place, .name])
+| group_by([.kernel, .topology, .name])
 | map(. as $boots
 	| first
 	| del(.functions) + {
@@ -63,4 +63,4 @@ def mean_by_name(object):
 	| if .map_unmap_repeats then . else .map_unmap = null end
 	| if .path_repeats then . else .path = null end
 	| .order = (.kernel as $kernel | $order | index($kernel)))
-| sort_by([.place, .memory, .direction, .pages, .options, .batch, .depth, .order])
+| sort_by([.topology, .memory, .direction, .pages, .options, .batch, .depth, .order])

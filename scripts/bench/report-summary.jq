@@ -13,7 +13,7 @@ def header: row, (map("---") | row);
 def compare($kernels; figure_of; $least):
 	("stock" | IN($kernels[])) as $ratio
 	| (["case"] + $kernels + [if $ratio then "patched / stock" else empty end] + [if $least then "least" else empty end] | header),
-	(group_by([.place, .memory, .direction, .pages, .options, .batch, .depth])[]
+	(group_by([.topology, .memory, .direction, .pages, .options, .batch, .depth])[]
 		| . as $row
 		| def of($kernel): $row | map(select(.kernel == $kernel) | figure_of) | first // null;
 		of("stock") as $stock
