@@ -23,7 +23,7 @@ def cases:
 			(.instructions | if . then (.map_unmap, .path | round) else "-", "-" end)]
 		| row),
 	"",
-	"The drive is emulated: instructions are exact, times and IOPS would say nothing. Path: system call to completion.";
+	"The drive is emulated: map + unmap repeats to a few instructions, the path, from system call to completion, to a few percent.";
 
 def kernel:
 	"\(.kernel): \([.release | select(. != "") | "Linux \(.)", ""] | join(" "))on \(.topology)\(
