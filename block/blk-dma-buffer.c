@@ -149,7 +149,7 @@ blk_dma_buffer_register(struct blk_dma_buffer_map *map)
 		return ERR_PTR(-EOPNOTSUPP);
 
 	pieces = kvmalloc_array(buf->nr_bvecs, sizeof(*pieces),
-				GFP_KERNEL_ACCOUNT);
+				DMA_REGISTRATION_GFP);
 	if (!pieces)
 		return ERR_PTR(-ENOMEM);
 	for (i = 0; i < buf->nr_bvecs; i++) {
@@ -182,7 +182,7 @@ blk_dma_buffer_make(struct blk_dma_buffer *buf,
 	struct blk_dma_buffer_map *map;
 	struct dma_registration *reg;
 
-	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	map = kzalloc(sizeof(*map), DMA_REGISTRATION_GFP);
 	if (!map)
 		return NULL;
 	map->client = client;
@@ -348,7 +348,7 @@ int blk_dma_buffer_attach(struct blk_dma_buffer *buf, struct block_device *bdev,
 	    !blk_queue_pci_p2pdma(q) || bdev_is_zoned(bdev) ||
 	    blk_get_integrity(bdev->bd_disk))
 		return -EOPNOTSUPP;
-	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	map = kzalloc(sizeof(*map), DMA_REGISTRATION_GFP);
 	if (!map)
 		return -ENOMEM;
 	map->client = client;

@@ -30,10 +30,10 @@ static bool nvme_buffer_alloc_list(struct device *dev,
 				   struct nvme_buffer_list *list)
 {
 	list->last = dma_alloc_coherent(dev, NVME_CTRL_PAGE_SIZE,
-					&list->last_dma, GFP_KERNEL_ACCOUNT);
+					&list->last_dma, DMA_REGISTRATION_GFP);
 	list->chained = dma_alloc_coherent(dev, NVME_CTRL_PAGE_SIZE,
 					   &list->chained_dma,
-					   GFP_KERNEL_ACCOUNT);
+					   DMA_REGISTRATION_GFP);
 	return list->last && list->chained;
 }
 
@@ -68,7 +68,7 @@ nvme_buffer_alloc_prps(struct device *dev, unsigned int pad, u64 size)
 	if (nr_pages > UINT_MAX)
 		return NULL;
 	nr_lists = DIV_ROUND_UP((unsigned int)nr_pages - 1, NVME_PRPS_PER_LIST);
-	prps = kvzalloc(struct_size(prps, lists, nr_lists), GFP_KERNEL_ACCOUNT);
+	prps = kvzalloc(struct_size(prps, lists, nr_lists), DMA_REGISTRATION_GFP);
 	if (!prps)
 		return NULL;
 	prps->pad = pad;

@@ -231,7 +231,7 @@ dma_buf_reg_make(struct dma_buf_registration *buf, struct sg_table *sgt)
 	if (!nr)
 		return ERR_PTR(-EINVAL);
 	reg = kvzalloc(struct_size(reg, ranges, (size_t)nr + 1),
-		       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		       DMA_REGISTRATION_GFP);
 	if (!reg)
 		return ERR_PTR(-ENOMEM);
 	reg->dir = DMA_BIDIRECTIONAL;

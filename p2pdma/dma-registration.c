@@ -197,7 +197,7 @@ static int dma_reg_add_link(struct dma_registration *reg,
 	for (link = reg->of_client.next; link; link = link->next)
 		if (link->in == in)
 			return 0;
-	link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+	link = kzalloc(sizeof(*link), DMA_REGISTRATION_GFP);
 	if (!link)
 		return -ENOMEM;
 	link->reg = reg;
@@ -232,7 +232,7 @@ void dma_reg_make_index(struct dma_registration *reg)
 		return;
 	reg->index = kvcalloc(DIV_ROUND_UP_ULL(granules, 64),
 			      sizeof(*reg->index),
-			      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+			      DMA_REGISTRATION_GFP);
 	if (!reg->index)
 		return;
 
@@ -345,7 +345,7 @@ dma_reg_plan(const struct dma_reg_way *way,
 	if (ret)
 		return ERR_PTR(ret);
 	reg = kvzalloc(struct_size(reg, ranges, (size_t)nr + 1),
-		       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		       DMA_REGISTRATION_GFP);
 	if (!reg)
 		return ERR_PTR(-ENOMEM);
 	reg->dir = mem->dir;
@@ -432,7 +432,7 @@ static int dma_reg_map_run(struct dma_registration *reg,
 		range->addr += walk->iova_base;
 	offset = walk->iova_base + walk->addr - reg->iova.addr;
 	ret = dma_iova_link_gfp(walk->way->dev, &reg->iova, walk->paddr, offset,
-				walk->len, reg->dir, attrs, GFP_KERNEL_ACCOUNT);
+				walk->len, reg->dir, attrs, DMA_REGISTRATION_GFP);
 	if (!ret)
 		reg->linked = offset + walk->len;
 	return ret;
@@ -630,7 +630,7 @@ int dma_reg_init(struct dma_registration *reg,
 	init_completion(&reg->idle);
 	init_completion(&reg->done);
 	ret = percpu_ref_init(&reg->users, dma_reg_idle, flags,
-			      GFP_KERNEL_ACCOUNT);
+			      DMA_REGISTRATION_GFP);
 	if (ret)
 		return ret;
 	/* Who revokes it now waits until it is mapped */

@@ -10,6 +10,7 @@
 #include <linux/completion.h>
 #include <linux/dma-direction.h>
 #include <linux/dma-iova.h>
+#include <linux/gfp.h>
 #include <linux/list.h>
 #include <linux/percpu-refcount.h>
 #include <linux/refcount.h>
@@ -18,6 +19,13 @@
 
 struct device;
 struct dma_registration;
+
+/*
+ * How to allocate what is registered with: whoever registers can do without, so
+ * no process is killed to find memory, neither of the machine nor of a cgroup.
+ */
+#define DMA_REGISTRATION_GFP \
+	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 /**
  * enum dma_registration_reason - why a registration cannot be used any more
