@@ -450,25 +450,6 @@ static noinline bool blk_dma_start_linear(struct request *req,
 	return true;
 }
 
-/* For kernels that debug the DMA API: all memory of @req is of @page's class. */
-static noinline void blk_dma_check_class(struct request *req,
-					 const struct page *page,
-					 bool is_integrity)
-{
-	struct dev_pagemap *class = page_class(page);
-	const struct bio_vec *vecs;
-	struct bvec_iter from, iter;
-	struct bio_vec bv;
-	struct bio *bio;
-
-	__rq_for_each_bio(bio, req) {
-		vecs = is_integrity ? bio_integrity(bio)->bip_vec : bio->bi_io_vec;
-		from = is_integrity ? bio_integrity(bio)->bip_iter : bio->bi_iter;
-		for_each_bvec(bv, vecs, iter, from)
-			WARN_ON_ONCE(!page_is_of_class(bv.bv_page, class));
-	}
-}
-
 /* The class is known, and so whether mapping is @linear. */
 static __always_inline bool
 blk_dma_start_class(struct blk_dma_client *client, struct request *req,
@@ -478,8 +459,6 @@ blk_dma_start_class(struct blk_dma_client *client, struct request *req,
 {
 	bool one = blk_dma_only_range(req, iter, bv, bi, is_integrity);
 
-	if (IS_ENABLED(CONFIG_DMA_API_DEBUG))
-		blk_dma_check_class(req, bv->bv_page, is_integrity);
 	if (unlikely(!linear))
 		return blk_dma_start_mapped(client, req, state, iter, batch,
 					    one);
