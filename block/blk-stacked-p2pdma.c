@@ -28,7 +28,7 @@ static bool bdev_reaches_page(struct block_device *bdev, struct page *page,
  * For who has to send the bio to several devices, or to none.
  *
  * Context: any.
- * Return: false if not, or if the driver of @bdev does not tell.
+ * Return: false if not, if @bdev takes no P2P memory, or if its driver does not tell.
  */
 bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio)
 {

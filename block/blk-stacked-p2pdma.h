@@ -18,17 +18,29 @@
 #include <linux/pci-p2pdma.h>
 
 /**
- * bio_has_p2pdma - whether a bio has P2P memory
- * @bio: the bio, which has data, or had it before it ended
+ * bio_had_p2pdma - whether a bio that has ended had P2P memory
+ * @bio: the bio; had data
  *
  * Context: any.
  * Return: true if all of its memory is a provider's, or some may be.
  */
+static inline bool bio_had_p2pdma(struct bio *bio)
+{
+	return (bio->bi_opf & REQ_MIXED_CLASS) ||
+	       is_pci_p2pdma_page(bio->bi_io_vec->bv_page);
+}
+
+/**
+ * bio_has_p2pdma - whether a bio has P2P memory
+ * @bio: the bio, which has not ended
+ *
+ * Context: any. Looks at nothing until there is a provider.
+ * Return: true if all of its memory is a provider's, or some may be.
+ */
 static inline bool bio_has_p2pdma(struct bio *bio)
 {
-	return pci_p2pdma_is_provided() &&
-	       ((bio->bi_opf & REQ_MIXED_CLASS) ||
-		is_pci_p2pdma_page(bio->bi_io_vec->bv_page));
+	return pci_p2pdma_is_provided() && bio_has_data(bio) &&
+	       bio_had_p2pdma(bio);
 }
 
 /**
@@ -42,8 +54,7 @@ static inline bool bio_has_p2pdma(struct bio *bio)
 static inline bool blk_queue_refuses_bio(struct request_queue *q,
 					 struct bio *bio)
 {
-	return pci_p2pdma_is_provided() && !blk_queue_pci_p2pdma(q) &&
-	       bio_has_data(bio) && bio_has_p2pdma(bio);
+	return bio_has_p2pdma(bio) && !blk_queue_pci_p2pdma(q);
 }
 
 bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio);
