@@ -59,7 +59,7 @@ initramfs: deps
 
 .PHONY: count
 count: deps
-	scripts/count/build
+	scripts/count/build-plugin
 
 .PHONY: test
 test: stock patched modules initramfs count ## run the tests
@@ -72,7 +72,7 @@ debug: tree
 .PHONY: test-full
 test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; resumes what was interrupted
 	scripts/test/suite -f
-	scripts/test/tried
+	scripts/test/totals
 
 .PHONY: test-arm64
 test-arm64: tree ## run the tests of Arm's IOMMUs, with pages of 4 and of 64 KiB
@@ -83,7 +83,7 @@ test-arm64: tree ## run the tests of Arm's IOMMUs, with pages of 4 and of 64 KiB
 
 .PHONY: bench
 bench: $(if $(DEV),,stock patched initramfs count) ## work per I/O over a matrix; FULL=1: all of it; DEV=... P2P=...: on this machine
-	scripts/bench/$(if $(DEV),here,run) $(if $(FULL),-f) $(DEV) $(P2P)
+	scripts/bench/$(if $(DEV),drive,run-matrix) $(if $(FULL),-f) $(DEV) $(P2P)
 
 .PHONY: report
 report: deps ## make the summary and plots of the last bench anew from its JSON

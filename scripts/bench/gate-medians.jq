@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # One line for each case of all boots: medians, what a batch of completions costs, and how far boots lie apart.
-# Inputs are the counts of scripts/bench/run; $environment[0] is what they were counted in.
+# Inputs are the counts of scripts/bench/run-matrix; $environment[0] is what they were counted in.
 
 def mean: add / length;
 def median: sort | (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2;

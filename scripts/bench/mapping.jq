@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# What scripts/bench/run counted, with all that maps as mapping.
+# What scripts/bench/run-matrix counted, with all that maps as mapping.
 
 # To find a registered buffer mapped is its mapping. Sets counted before scripts/count/layers said so have it as the
 # block layer's and the driver's.

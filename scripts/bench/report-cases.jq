@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # One object for each case and kernel of a measured set: the mean of its boots, and how far they lie apart.
-# Inputs are the counts of scripts/bench/run; $environment[0] is what they were counted in, and $bound[0] for each kernel
+# Inputs are the counts of scripts/bench/run-matrix; $environment[0] is what they were counted in, and $bound[0] for each kernel
 # what scripts/bench/bound counted. Prints one array, sorted by case and then in the order of the environment's kernels.
 
 include "mapping";

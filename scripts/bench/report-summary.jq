@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The summary of a measured set, as Markdown.
-# Reads the array that report-cases.jq prints; $environment[0], $memory[0] and $timing[0] are the JSON of the set, $timing[0]
-# [] where no time was measured. $ratios is what bootstrap.awk prints of those times, "" where there are none.
+# Reads the array that report-cases.jq prints; $environment[0] and $memory[0] are the JSON of the set.
 
 def figure:
 	if . == null then "-" elif fabs < 0.005 then 0 elif . >= 10 then round else . * 100 | round / 100 end
@@ -49,22 +48,6 @@ def largest_transfer($kernels):
 			| figure]
 		| row);
 
-def times:
-	$timing[0] as $times
-	| $times[0] as $first
-	| "\n## Latency and IOPS, \($first.kernel) and \([$times[].kernel] | unique - [$first.kernel] | first)\n",
-	"\(if $first.accel == "kvm" then "Under KVM, with an emulated drive." else
-		"**Of an emulator**: processor and drive are emulated, so these say how QEMU spends its time, not how fast anything is."
-		end) Ratio of the second kernel to the first on \($first.topology), over \(
-		$times | map([.round, .order]) | unique | length) boots in the order A B B A, with the 95 percent",
-	"bootstrap interval; the A/A null is the first kernel's own later boots over its earlier ones.\n",
-	(["case", "figure", "ratio", "95 %", "A/A null", "95 %"] | header),
-	($ratios / "\n"
-		| map(select(. != "") / "\t")[]
-		| (.[0] / "/") as $what
-		| [$what[0], $what[1], .[1], "\(.[2]) to \(.[3])", .[4], "\(.[5]) to \(.[6])"]
-		| row);
-
 def how_far_apart:
 	if all(.[]; .boots == 1) then
 		"Each case was booted once."
@@ -105,7 +88,6 @@ calls,
 memory_in_flight,
 "\n## Largest transfer in one command, KiB\n",
 largest_transfer($kernels),
-(if $ratios == "" then empty else times end),
 "\n## How far equal boots lie apart\n",
 how_far_apart,
 "\n## Where it comes from\n",

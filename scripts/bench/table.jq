@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The counts of a measured set as a Markdown table, the kernels of a case beside each other.
-# Inputs are the counts of scripts/bench/run; $base names the source that the kernels are made from.
+# Inputs are the counts of scripts/bench/run-matrix; $base names the source that the kernels are made from.
 
 include "mapping";
 

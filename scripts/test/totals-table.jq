@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# The totals that tried-totals.jq prints, as Markdown.
+# The totals that totals.jq prints, as Markdown.
 
-"<!-- scripts/test/tried makes this of what scripts/test/suite has run. -->",
+"<!-- scripts/test/totals makes this of what scripts/test/suite has run. -->",
 "# What was tried",
 "",
 "\(.environment.base), QEMU \(.environment.qemu).",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The totals of what was tried, as one object.
-# $boots[0] are the results that scripts/test/boot left, $facts[0] what tried-facts.awk found in their KTAP, $mutants[0]
+# $boots[0] are the results that scripts/test/boot left, $facts[0] what totals-facts.awk found in their KTAP, $mutants[0]
 # how many mutants of how many were killed, or null, $versions[0] the kernel versions built and booted; $base and $qemu
 # name the base of the series and the emulator.
 
