@@ -223,10 +223,43 @@ static void segments_test(struct kunit *test)
 	KUNIT_EXPECT_GT(test, fits, 1000);
 }
 
+/* The smaller of the limits is that of the I/O. */
+static void max_bytes_test(struct kunit *test)
+{
+	static const struct {
+		unsigned int of_map, of_queue, of_io;
+		bool fits;
+	} cases[] = {
+		{ 0, 3 * PAGE_SIZE, 3 * PAGE_SIZE, true },
+		{ 2 * PAGE_SIZE, 3 * PAGE_SIZE, 2 * PAGE_SIZE, true },
+		{ 2 * PAGE_SIZE - 1, 3 * PAGE_SIZE, 2 * PAGE_SIZE - 1, false },
+		{ 2 * PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, false },
+	};
+	const struct queue_limits lim = {
+		.max_segments = MAX_VECS,
+		.max_segment_size = UINT_MAX,
+		.seg_boundary_mask = ULONG_MAX,
+	};
+	struct fixture *f = fixture(test);
+	unsigned int i, max_bytes, nr;
+
+	lay_buffer(f, 6, PAGE_SHIFT, 0, 0);
+	lay_bio(f, 0, 2 * PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		f->map.max_bytes = cases[i].of_map;
+		max_bytes = cases[i].of_queue;
+		KUNIT_EXPECT_EQ(test, cases[i].fits,
+				blk_dma_buffer_fits(&f->bio, &lim, &max_bytes,
+						    &nr));
+		KUNIT_EXPECT_EQ(test, max_bytes, cases[i].of_io);
+	}
+}
+
 static struct kunit_case blk_dma_buffer_cases[] = {
 	KUNIT_CASE(find_test),
 	KUNIT_CASE(not_found_test),
 	KUNIT_CASE(segments_test),
+	KUNIT_CASE(max_bytes_test),
 	{}
 };
 

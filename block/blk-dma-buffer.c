@@ -117,7 +117,7 @@ static const struct dma_registration_ops blk_dma_buffer_reg_ops = {
 };
 
 static enum pci_p2pdma_map_type
-blk_dma_buffer_class(struct blk_dma_buffer *buf, struct device *dev)
+blk_dma_buffer_map_type(struct blk_dma_buffer *buf, struct device *dev)
 {
 	struct pci_p2pdma_map_state state = {};
 	enum pci_p2pdma_map_type map, first = PCI_P2PDMA_MAP_UNKNOWN;
@@ -187,7 +187,7 @@ blk_dma_buffer_make(struct blk_dma_buffer *buf,
 		return NULL;
 	map->client = client;
 	map->client_id = client->id;
-	map->map = blk_dma_buffer_class(buf, client->registrations.dev);
+	map->map = blk_dma_buffer_map_type(buf, client->registrations.dev);
 	map->buf = buf;
 	reg = blk_dma_buffer_register(map);
 	if (!IS_ERR(reg)) {
@@ -221,6 +221,10 @@ blk_dma_buffer_map(struct blk_dma_buffer *buf,
 {
 	struct blk_dma_buffer_map *map;
 	unsigned int noio;
+
+	/* of no memory, and perhaps constant */
+	if (!buf->nr_bvecs)
+		return NULL;
 
 	mutex_lock(&buf->lock);
 	map = blk_dma_buffer_find(buf, client);
@@ -320,7 +324,7 @@ static void blk_dma_buffer_unmapping(void *owner, struct dma_registration *reg)
 
 static const struct dma_buf_registration_ops blk_dma_buf_ops = {
 	.mapped = blk_dma_buffer_mapped,
-	.unmapped = blk_dma_buffer_unmapping,
+	.unmapping = blk_dma_buffer_unmapping,
 };
 
 /**

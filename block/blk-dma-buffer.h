@@ -61,7 +61,7 @@ struct blk_dma_buffer_client {
  *	may set it in @prepare
  * @first_mask: of a dma-buf: bits that are 0 in the DMA address of its first byte
  * @align_mask: of a dma-buf: bits that are 0 in DMA addresses where ranges meet
- * @map: class of the memory; PCI_P2PDMA_MAP_UNKNOWN for memory of several classes.
+ * @map: map type; PCI_P2PDMA_MAP_UNKNOWN where it is not the same throughout.
  *	Of a dma-buf: what it was when it was last mapped
  * @buf: the buffer, which owns this
  * @client: the client, which is there while @reg is mapped; borrowed

@@ -17,6 +17,7 @@
 #define MAX_BIOS 4
 #define MAX_VECS 4
 #define MAX_PIECES 10
+#define BUS_OFFSET SZ_1T
 
 /* A bio of some vectors, of which @skip bytes are done and @cut are not its. */
 struct walk_bio {
@@ -576,14 +577,11 @@ static void walk_no_bio_test(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, blk_map_iter_next_bvec(&walk, &vec));
 }
 
-/* Has no bounce buffers, and sees memory that far from where the CPU does. */
-static struct device *fake_device(struct kunit *test, u64 offset)
+/* Has no bounce buffers. */
+static void set_up_dma(struct kunit *test, struct device *dev)
 {
-	struct device *dev = kunit_device_register(test, "blk-dma");
 	struct io_tlb_mem *mem = kunit_kzalloc(test, sizeof(*mem), GFP_KERNEL);
-	struct bus_dma_region *map;
 
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dev);
 	KUNIT_ASSERT_NOT_NULL(test, mem);
 	dev->coherent_dma_mask = DMA_BIT_MASK(64);
 	dev->dma_mask = &dev->coherent_dma_mask;
@@ -592,6 +590,16 @@ static struct device *fake_device(struct kunit *test, u64 offset)
 #ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
 	dev->dma_coherent = true;
 #endif
+}
+
+/* Sees memory that far from where the CPU does. */
+static struct device *fake_device(struct kunit *test, u64 offset)
+{
+	struct device *dev = kunit_device_register(test, "blk-dma");
+	struct bus_dma_region *map;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dev);
+	set_up_dma(test, dev);
 	if (!offset)
 		return dev;
 
@@ -602,6 +610,19 @@ static struct device *fake_device(struct kunit *test, u64 offset)
 	map->size = SZ_1T;
 	dev->dma_range_map = map;
 	return dev;
+}
+
+/* A PCI device that providers know as their client number 1 */
+static struct device *fake_peer(struct kunit *test)
+{
+	struct pci_dev *pdev = kunit_kzalloc(test, sizeof(*pdev), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, pdev);
+	pdev->dev.init_name = "blk-dma-peer";
+	pdev->dev.bus = &pci_bus_type;
+	pdev->p2pdma_client = 1;
+	set_up_dma(test, &pdev->dev);
+	return &pdev->dev;
 }
 
 static bool dma_start(struct fake_rq *f, struct device *dev,
@@ -769,9 +790,12 @@ static void p2p_page_free(void *data)
 	__free_page(p2p->page);
 }
 
-/* A page that is lent to a provider, which is no peer of anybody's. */
+/* A page that is lent to a provider, whose only peer is fake_peer(). */
 static struct page *p2p_page(struct kunit *test)
 {
+	static const u8 map_types[P2PDMA_NR_MAP_TYPES] = {
+		[1] = PCI_P2PDMA_MAP_BUS_ADDR,
+	};
 	struct p2p_page *p2p = kunit_kzalloc(test, sizeof(*p2p), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, p2p);
@@ -779,6 +803,8 @@ static struct page *p2p_page(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, p2p->page);
 	p2p->zone = page_zonenum(p2p->page);
 	p2p->pagemap.mem.owner = &p2p->provider.dev;
+	p2p->pagemap.mem.bus_offset = BUS_OFFSET;
+	p2p->pagemap.mem.map_types = map_types;
 	p2p->pagemap.pgmap.type = MEMORY_DEVICE_PCI_P2PDMA;
 	set_page_zone(p2p->page, ZONE_DEVICE);
 	p2p->page->pgmap = &p2p->pagemap.pgmap;
@@ -840,6 +866,63 @@ static void map_mixed_test(struct kunit *test)
 	expect_error(test, &iter, -EREMOTEIO);
 }
 
+static void map_bus_addr_test(struct kunit *test)
+{
+	struct device *dev = fake_peer(test);
+	struct page *page = p2p_page(test);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+	struct phys_vec want;
+	struct fake_rq *f;
+	int integrity;
+
+	for (integrity = 0; integrity <= 1; integrity++) {
+		f = lay_rq(test, &walk_cases[0], integrity);
+		f->vecs[0][0].bv_page = page;
+		want.paddr = bvec_phys(&f->vecs[0][0]) + BUS_OFFSET;
+		want.len = f->vecs[0][0].bv_len;
+		KUNIT_ASSERT_TRUE(test, dma_start(f, dev, &state, &iter,
+						  integrity));
+		expect_vec(test, integrity, &want, iter.addr, iter.len);
+		KUNIT_EXPECT_EQ(test, iter.mode, BLK_DMA_LINEAR);
+		KUNIT_EXPECT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_BUS_ADDR);
+		KUNIT_EXPECT_FALSE(test, dma_next(f, dev, &iter));
+	}
+}
+
+/* The offset is that of the provider's memory alone. */
+static void map_mixed_bus_addr_test(struct kunit *test)
+{
+	const struct walk_case *c = &walk_cases[3];
+	struct fake_rq *f = lay_rq(test, c, false);
+	struct device *dev = fake_peer(test);
+	struct phys_vec vec, want;
+	struct blk_dma_client client;
+	struct blk_map_iter walk;
+	struct blk_dma_mapping m;
+	struct blk_dma_iter iter;
+	unsigned int i;
+	bool more;
+
+	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
+	f->vecs[0][1].bv_page = p2p_page(test);
+	blk_dma_client_init(&client, dev, 0);
+	walk_init(f, &walk, false);
+	more = blk_dma_map_data(&client, &f->rq, &m, &iter, NULL);
+	for (i = 0; blk_map_iter_next(&walk, &vec); i++) {
+		KUNIT_ASSERT_TRUE(test, more);
+		want = vec;
+		want.paddr = i == 1 ? vec.paddr + BUS_OFFSET :
+				      phys_to_dma(dev, vec.paddr);
+		expect_vec(test, i, &want, iter.addr, iter.len);
+		blk_dma_unmap_range(&client, &f->rq, &m, &vec, iter.addr);
+		more = blk_dma_next(&f->rq, dev, &iter);
+	}
+	KUNIT_EXPECT_FALSE(test, more);
+	KUNIT_EXPECT_EQ(test, i, nr_pieces(c));
+	expect_error(test, &iter, 0);
+}
+
 /*
  * The second range cannot be mapped, for want of bounce buffers. As host memory
  * it is worth another try, as a peer's memory it is not.
@@ -886,6 +969,8 @@ static struct kunit_case blk_mq_dma_cases[] = {
 	KUNIT_CASE(map_late_bounce_test),
 	KUNIT_CASE(map_unreachable_test),
 	KUNIT_CASE(map_mixed_test),
+	KUNIT_CASE(map_bus_addr_test),
+	KUNIT_CASE(map_mixed_bus_addr_test),
 	KUNIT_CASE(map_error_test),
 	{}
 };

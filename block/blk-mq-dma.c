@@ -696,6 +696,11 @@ static void blk_dma_client_ask(struct blk_dma_client *client,
 {
 	client->dev = dev;
 	client->linear_last = dma_linear_last(dev, 0, &client->offset);
+#ifdef CONFIG_ZONE_DEVICE
+	/* host memory that is no RAM, as of DAX, may be above max_pfn */
+	if (client->linear_last < BIT_ULL(MAX_PHYSMEM_BITS) - 1)
+		client->linear_last = 0;
+#endif
 	client->iova_mask = 0;
 	if (use_dma_iommu(dev))
 		client->iova_mask = dma_get_merge_boundary(dev);

@@ -411,7 +411,7 @@ static __always_inline void blk_dma_keep(struct blk_dma_mapping *m,
  * @iter: filled in; blk_dma_next() gives the further ranges
  * @batch: takes the IOTLB sync, if one is due; NULL to sync at once
  *
- * When all ranges are taken, call blk_dma_mapped(). With @batch the device must
+ * When all ranges are taken, call blk_dma_map_done(). With @batch the device must
  * not learn of the request before blk_dma_sync_batch(). If that fails, unmap the
  * request as if it had been done.
  *
@@ -456,16 +456,16 @@ blk_dma_map_metadata(struct blk_dma_client *client, struct request *req,
 }
 
 /**
- * blk_dma_mapped - all ranges of a mapping are taken
+ * blk_dma_map_done - all ranges of a mapping are taken
  * @req: the request
  * @m: its data's or its metadata's mapping
  * @iter: the iteration, or a copy of it as it was at an earlier range
  *
  * Context: any. Free while nobody traces or counts.
  */
-static __always_inline void blk_dma_mapped(struct request *req,
-					   struct blk_dma_mapping *m,
-					   struct blk_dma_iter *iter)
+static __always_inline void blk_dma_map_done(struct request *req,
+					     struct blk_dma_mapping *m,
+					     struct blk_dma_iter *iter)
 {
 	if (tracepoint_enabled(block_rq_dma_map)) {
 		/* so that @iter can be in registers */

@@ -7,11 +7,16 @@
 #include <kunit/test.h>
 #include <linux/dma-direct.h>
 #include <linux/prandom.h>
+#include <linux/sizes.h>
 
 #include "pci-buffer.h"
 
 /* Pages of the largest buffer: it needs four lists */
 #define MAX_PAGES (3 * NVME_PRPS_PER_LIST + 9)
+
+/* The page that begins after 4 GiB, and the pages of a buffer that goes on there */
+#define FAR_PAGE (SZ_4G / NVME_CTRL_PAGE_SIZE)
+#define FAR_PAGES (FAR_PAGE + 16)
 
 /* A request with the driver's part behind it, and the buffer that it is for */
 struct fixture {
@@ -57,6 +62,22 @@ static void lay_buffer(struct fixture *f, unsigned int nr_pages,
 	reg->ranges[0].addr += pad;
 	reg->ranges[0].offset = 0;
 	reg->ranges[reg->nr_ranges].offset = reg->size;
+}
+
+/* FAR_PAGES in two ranges, 8 of them in the second; without the first @pad bytes */
+static void lay_far_buffer(struct fixture *f, unsigned int pad)
+{
+	struct dma_registration *reg = f->reg;
+	unsigned int i;
+
+	reg->size = FAR_PAGES * NVME_CTRL_PAGE_SIZE - pad;
+	reg->nr_ranges = 2;
+	for (i = 0; i < reg->nr_ranges; i++)
+		reg->ranges[i].addr = BIT_ULL(40 + 4 * i);
+	reg->ranges[0].addr += pad;
+	reg->ranges[0].offset = 0;
+	reg->ranges[1].offset = reg->size - 8 * NVME_CTRL_PAGE_SIZE;
+	reg->ranges[2].offset = reg->size;
 }
 
 /* The controller reads or writes @len bytes of memory at @addr. */
@@ -205,6 +226,25 @@ static void buffer_prps_test(struct kunit *test)
 	nvme_buffer_free_prps(f->dev, f->prps);
 }
 
+/* Bytes are counted beyond 32 bits. The lists take 17 MiB. */
+static void far_buffer_test(struct kunit *test)
+{
+	static const unsigned int pads[] = { 0, 3584 };
+	struct fixture *f = fixture(test);
+	unsigned int i, page, nr;
+
+	for (i = 0; i < ARRAY_SIZE(pads); i++) {
+		lay_far_buffer(f, pads[i]);
+		f->prps = nvme_buffer_write_prps(f->dev, f->reg);
+		KUNIT_ASSERT_NOT_NULL(test, f->prps);
+		KUNIT_EXPECT_EQ(test, f->prps->nr_pages, FAR_PAGES);
+		for (page = FAR_PAGE - 1; page < FAR_PAGES; page++)
+			for (nr = 1; page + nr <= FAR_PAGES; nr++)
+				expect_data(test, f, page, nr, 0, 0);
+		nvme_buffer_free_prps(f->dev, f->prps);
+	}
+}
+
 /* What does not come by the page has no lists. */
 static void bad_buffer_test(struct kunit *test)
 {
@@ -228,6 +268,7 @@ static void bad_buffer_test(struct kunit *test)
 
 static struct kunit_case nvme_pci_buffer_cases[] = {
 	KUNIT_CASE_PARAM(buffer_prps_test, buffer_gen_params),
+	KUNIT_CASE(far_buffer_test),
 	KUNIT_CASE(bad_buffer_test),
 	{}
 };

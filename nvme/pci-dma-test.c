@@ -494,9 +494,9 @@ static void two_prps_test(struct kunit *test)
 	lay_prp_case(test, f);
 	KUNIT_ASSERT_TRUE(test, blk_dma_map_data(&f->client, &f->rq,
 						 &f->iod.data, &iter, NULL));
-	KUNIT_EXPECT_EQ(test, nvme_dma_fits_prps(&f->rq, &iter),
+	KUNIT_EXPECT_EQ(test, nvme_dma_fits_two_prps(&f->rq, &iter),
 			!c->lists && f->nr == 1);
-	if (!nvme_dma_fits_prps(&f->rq, &iter))
+	if (!nvme_dma_fits_two_prps(&f->rq, &iter))
 		return;
 	nvme_dma_set_two_prps(&f->rq, &iter);
 	read_prps(test, f);

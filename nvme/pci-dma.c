@@ -499,7 +499,7 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma,
 			return status;
 		}
 	}
-	blk_dma_mapped(req, &iod->meta, &iter);
+	blk_dma_map_done(req, &iod->meta, &iter);
 	return BLK_STS_OK;
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_map_metadata);

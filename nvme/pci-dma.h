@@ -153,14 +153,14 @@ static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
 }
 
 /**
- * nvme_dma_fits_prps - whether PRP 1 and PRP 2 can describe all of the data
+ * nvme_dma_fits_two_prps - whether PRP 1 and PRP 2 can describe all of the data
  * @req: the request
  * @iter: holds the first range of the data
  *
  * Return: true if nvme_dma_set_two_prps() will do.
  */
-static inline bool nvme_dma_fits_prps(struct request *req,
-				      struct blk_dma_iter *iter)
+static inline bool nvme_dma_fits_two_prps(struct request *req,
+					  struct blk_dma_iter *iter)
 {
 	return iter->len == blk_rq_payload_bytes(req) &&
 	       (iter->addr & (NVME_CTRL_PAGE_SIZE - 1)) + iter->len <=
@@ -169,7 +169,7 @@ static inline bool nvme_dma_fits_prps(struct request *req,
 
 /**
  * nvme_dma_set_two_prps - describe the data of a request by PRP 1 and PRP 2
- * @req: the request; nvme_dma_fits_prps() says so
+ * @req: the request; nvme_dma_fits_two_prps() says so
  * @iter: holds the only range of the data
  *
  * Context: any. Undo with nvme_dma_unmap_data().

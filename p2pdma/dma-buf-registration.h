@@ -33,7 +33,7 @@ struct dma_buf_client {
  * @mapped: the memory is mapped. Let users find @reg, by a pointer that is read in an
  *	RCU read-side critical section. @reg has the size of the dma-buf. Return: 0, or
  *	a negative errno for which it is unmapped again
- * @unmapped: no user is left and there will be none; the memory is about to be
+ * @unmapping: no user is left and there will be none; the memory is about to be
  *	unmapped. Clear the pointer. Also called when @mapped failed
  *
  * They may sleep. The dma-buf's reservation lock is held: allocate as under that,
@@ -41,7 +41,7 @@ struct dma_buf_client {
  */
 struct dma_buf_registration_ops {
 	int (*mapped)(void *owner, struct dma_registration *reg);
-	void (*unmapped)(void *owner, struct dma_registration *reg);
+	void (*unmapping)(void *owner, struct dma_registration *reg);
 };
 
 #ifdef CONFIG_DMA_SHARED_BUFFER

@@ -120,9 +120,9 @@ static bool dma_iova_is_low(u64 addr)
  * Allocate @size bytes for slots or a window: below 4 GiB if @dev must stay there,
  * and as long as all of them there take no more than @most bytes; otherwise above.
  */
-struct iova *dma_iova_alloc_slots_range(struct device *dev,
-					struct iommu_domain *domain, u64 size,
-					u64 most)
+struct iova *dma_iova_alloc_kept(struct device *dev,
+				 struct iommu_domain *domain, u64 size,
+				 u64 most)
 {
 	struct iommu_dma_cookie *cookie = domain->iova_cookie;
 	struct iova_domain *iovad = &cookie->iovad;
@@ -131,7 +131,7 @@ struct iova *dma_iova_alloc_slots_range(struct device *dev,
 	struct iova *iova = NULL;
 
 	size += DMA_IOVA_TABLE_SIZE;
-	if (!low || atomic64_add_return(size, &cookie->low_slots) <= most)
+	if (!low || atomic64_add_return(size, &cookie->low_kept) <= most)
 		iova = alloc_iova(iovad, size >> iova_shift(iovad),
 				  limit >> iova_shift(iovad), false);
 	if (iova && low == dma_iova_is_low(iova_dma_addr(iovad, iova)))
@@ -140,18 +140,18 @@ struct iova *dma_iova_alloc_slots_range(struct device *dev,
 	if (iova)
 		__free_iova(iovad, iova);
 	if (low)
-		atomic64_sub(size, &cookie->low_slots);
+		atomic64_sub(size, &cookie->low_kept);
 	return NULL;
 }
 
-void dma_iova_free_slots_range(struct iommu_dma_cookie *cookie,
-			       struct iova *iova)
+void dma_iova_free_kept(struct iommu_dma_cookie *cookie,
+			struct iova *iova)
 {
 	struct iova_domain *iovad = &cookie->iovad;
 
 	if (dma_iova_is_low(iova_dma_addr(iovad, iova)))
 		atomic64_sub((u64)iova_size(iova) << iova_shift(iovad),
-			     &cookie->low_slots);
+			     &cookie->low_kept);
 	__free_iova(iovad, iova);
 }
 
@@ -200,13 +200,13 @@ static bool dma_iova_alloc_slots_iova(struct device *dev,
 		small *= DMA_IOVA_SLOT_TURNS;
 	} else {
 		small = ALIGN(small, DMA_IOVA_SLOT_SIZE);
-		iova = dma_iova_alloc_slots_range(dev, domain, small + large,
-						  DMA_IOVA_LOW_SLOTS / 2);
+		iova = dma_iova_alloc_kept(dev, domain, small + large,
+					   DMA_IOVA_LOW_SLOTS / 2);
 	}
 	if (!iova) {
 		large = 0;
-		iova = dma_iova_alloc_slots_range(dev, domain, small,
-						  DMA_IOVA_LOW_SLOTS);
+		iova = dma_iova_alloc_kept(dev, domain, small,
+					   DMA_IOVA_LOW_SLOTS);
 	}
 	if (!iova)
 		return false;
@@ -297,9 +297,9 @@ void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
 	iovad = &cookie->iovad;
 	if (slots->turns)
 		fq_flush_iotlb(cookie);
-	dma_iova_free_slots_range(cookie,
-				  find_iova(iovad,
-					    iova_pfn(iovad, slots->small)));
+	dma_iova_free_kept(cookie,
+			   find_iova(iovad,
+				     iova_pfn(iovad, slots->small)));
 	kvfree(slots->turns);
 	kvfree(slots->tables);
 	*slots = (struct dma_iova_slots){};
@@ -530,7 +530,6 @@ bool dma_iova_can_bounce(struct device *dev, enum dma_data_direction dir)
 	return IS_ENABLED(CONFIG_SWIOTLB) &&
 	       (dev_is_untrusted(dev) || !dma_kmalloc_safe(dev, dir));
 }
-EXPORT_SYMBOL_GPL(dma_iova_can_bounce);
 
 /**
  * dma_iova_sync_is_idle - whether IOTLB syncs do nothing
@@ -554,7 +553,6 @@ bool dma_iova_sync_is_idle(struct device *dev, bool unmap)
 		return READ_ONCE(domain->iova_cookie->fq_domain);
 	return dma_iova_map_sync_is_idle(domain);
 }
-EXPORT_SYMBOL_GPL(dma_iova_sync_is_idle);
 
 /* Map whole granules around @phys at @addr. Both have the same pad. */
 static __always_inline int
@@ -601,17 +599,17 @@ dma_iova_map_bounce(struct device *dev, struct iommu_domain *domain,
  * The pieces of a range that begins or ends inside a granule: what lies in a
  * first granule that it does not fill, whole granules, and the rest.
  */
-struct dma_iova_pieces {
+struct dma_iova_parts {
 	size_t head;
 	size_t middle;
 	size_t tail;
 };
 
-static struct dma_iova_pieces dma_iova_split(struct iova_domain *iovad,
-					     dma_addr_t addr, size_t size)
+static struct dma_iova_parts dma_iova_split(struct iova_domain *iovad,
+					    dma_addr_t addr, size_t size)
 {
 	size_t pad = iova_offset(iovad, addr);
-	struct dma_iova_pieces p = {};
+	struct dma_iova_parts p = {};
 
 	if (pad)
 		p.head = min(size, iovad->granule - pad);
@@ -710,7 +708,7 @@ static void dma_iova_unmap_bounced(struct device *dev,
 				   unsigned long attrs,
 				   struct dma_iova_state *free)
 {
-	struct dma_iova_pieces p =
+	struct dma_iova_parts p =
 		dma_iova_split(&domain->iova_cookie->iovad, addr, size);
 	phys_addr_t head = 0, tail = 0;
 
@@ -748,7 +746,7 @@ static int dma_iova_link_bounce(struct device *dev, struct iommu_domain *domain,
 {
 	struct iova_domain *iovad = &domain->iova_cookie->iovad;
 	dma_addr_t addr = state->addr + offset;
-	struct dma_iova_pieces p = dma_iova_split(iovad, addr, size);
+	struct dma_iova_parts p = dma_iova_split(iovad, addr, size);
 	size_t done = 0;
 	int ret = 0;
 
@@ -909,7 +907,6 @@ int dma_iova_link_gfp(struct device *dev, struct dma_iova_state *state,
 	return dma_iova_map(dev, domain, state->addr + offset, phys, size, dir,
 			    attrs, gfp);
 }
-EXPORT_SYMBOL_GPL(dma_iova_link_gfp);
 
 /**
  * dma_iova_sync - let the device see what was linked

@@ -63,7 +63,6 @@ phys_addr_t dma_linear_last(struct device *dev, unsigned long attrs,
 		return 0;
 	return min_t(u64, limit - *offset, PHYS_ADDR_MAX);
 }
-EXPORT_SYMBOL_GPL(dma_linear_last);
 
 /**
  * dma_need_unmap - whether mappings of a device have to be unmapped

@@ -32,9 +32,9 @@ void dma_reg_free(struct dma_registration *reg);
 
 #if IS_ENABLED(CONFIG_KUNIT)
 enum pci_p2pdma_map_type
-dma_reg_class(const struct dma_reg_way *way,
-	      const struct dma_registration_piece *piece,
-	      struct pci_p2pdma_map_state *state);
+dma_reg_map_type(const struct dma_reg_way *way,
+		 const struct dma_registration_piece *piece,
+		 struct pci_p2pdma_map_state *state);
 struct dma_registration *
 dma_reg_plan(const struct dma_reg_way *way,
 	     const struct dma_registration_memory *mem);

@@ -30,6 +30,8 @@
 #define BUS_OFFSET 0x70000000000ULL
 #define BUS_A(x) (A(x) + BUS_OFFSET)
 
+struct other;
+
 enum { HOST, PROVIDER_A, PROVIDER_B, NR_PROVIDERS, OUT_OF_REACH = 4 };
 
 struct fixture {
@@ -38,6 +40,7 @@ struct fixture {
 	struct pci_p2pdma_pagemap *pagemap[NR_PROVIDERS];
 	struct dma_registration_client client;
 	unsigned int replan; /* from this look-up of A on it is reached in another way */
+	struct other *meanwhile; /* begins during the next look-up of a class */
 	/* what the owner was told */
 	atomic_t revoking;
 	atomic_t revoked;
@@ -50,14 +53,19 @@ static unsigned int class_of(phys_addr_t paddr)
 	return paddr >> 40;
 }
 
+static void begin_meanwhile(struct kunit *test, struct other *other);
+
 static enum pci_p2pdma_map_type
 made_up_class(const struct dma_reg_way *way,
 	      const struct dma_registration_piece *piece,
 	      struct pci_p2pdma_map_state *state)
 {
-	struct fixture *f = kunit_get_current_test()->priv;
+	struct kunit *test = kunit_get_current_test();
 	unsigned int class = class_of(piece->paddr);
+	struct fixture *f = test->priv;
 
+	if (f->meanwhile)
+		begin_meanwhile(test, f->meanwhile);
 	if (class == HOST)
 		return PCI_P2PDMA_MAP_NONE;
 	if (class >= NR_PROVIDERS)
@@ -86,7 +94,7 @@ static int registration_init(struct kunit *test)
 	f->way.host.last = PHYS_ADDR_MAX;
 	f->way.p2p.last = PHYS_ADDR_MAX;
 	test->priv = f;
-	kunit_activate_static_stub(test, dma_reg_class, made_up_class);
+	kunit_activate_static_stub(test, dma_reg_map_type, made_up_class);
 	return 0;
 }
 
@@ -815,6 +823,40 @@ static void other_starts(struct kunit *test, struct other *other,
 						       "revokes"));
 }
 
+/*
+ * Hold up registering until @other has closed the client, and 100 ms longer. No failure
+ * is due to timing: @other must not return in any time; in too short a one it might just
+ * not be seen to.
+ */
+static void begin_meanwhile(struct kunit *test, struct other *other)
+{
+	struct fixture *f = test->priv;
+	unsigned int i;
+
+	f->meanwhile = NULL;
+	other_starts(test, other, NULL);
+	for (i = 0; i < 100 && !READ_ONCE(other->regs->closed); i++)
+		msleep(20);
+	msleep(100);
+	KUNIT_EXPECT_FALSE(test, completion_done(&other->done));
+}
+
+/* A client that goes waits for memory that is being registered for it. */
+static void register_waits_test(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct other client = {
+		.regs = &f->client.registrations,
+		.reason = DMA_REGISTRATION_CLIENT_GONE,
+	};
+
+	fake_client(test);
+	f->meanwhile = &client;
+	KUNIT_EXPECT_EQ(test, register_error(test, in_turns), -ENODEV);
+	wait_for_completion(&client.done);
+	expect_told(test, 0, DMA_REGISTRATION_LIVE);
+}
+
 /* Who revokes waits for the users, and so does who finds that another revokes. */
 static void revoke_waits_test(struct kunit *test)
 {
@@ -937,6 +979,7 @@ static struct kunit_case dma_registration_cases[] = {
 	KUNIT_CASE(replan_test),
 	KUNIT_CASE(revoke_test),
 	KUNIT_CASE(revoke_provider_test),
+	KUNIT_CASE(register_waits_test),
 	KUNIT_CASE(revoke_waits_test),
 	KUNIT_CASE(revoke_many_test),
 	KUNIT_CASE(revoke_race_test),

@@ -58,14 +58,14 @@ struct dma_reg_walk {
 
 /* How the device reaches a piece; @state holds the provider, if there is one. */
 VISIBLE_IF_KUNIT enum pci_p2pdma_map_type
-dma_reg_class(const struct dma_reg_way *way,
-	      const struct dma_registration_piece *piece,
-	      struct pci_p2pdma_map_state *state)
+dma_reg_map_type(const struct dma_reg_way *way,
+		 const struct dma_registration_piece *piece,
+		 struct pci_p2pdma_map_state *state)
 {
 	phys_addr_t last = piece->paddr + piece->len - 1;
 	struct page *page;
 
-	KUNIT_STATIC_STUB_REDIRECT(dma_reg_class, way, piece, state);
+	KUNIT_STATIC_STUB_REDIRECT(dma_reg_map_type, way, piece, state);
 
 	if (!pfn_valid(PHYS_PFN(piece->paddr)) || !pfn_valid(PHYS_PFN(last)))
 		return PCI_P2PDMA_MAP_UNKNOWN;
@@ -76,7 +76,7 @@ dma_reg_class(const struct dma_reg_way *way,
 		return PCI_P2PDMA_MAP_UNKNOWN;
 	return pci_p2pdma_state(state, way->dev, page);
 }
-EXPORT_SYMBOL_IF_KUNIT(dma_reg_class);
+EXPORT_SYMBOL_IF_KUNIT(dma_reg_map_type);
 
 /* Take another piece into the run if it is its first or continues it. */
 static bool dma_reg_take(struct dma_reg_walk *walk)
@@ -90,7 +90,7 @@ static bool dma_reg_take(struct dma_reg_walk *walk)
 	piece = &walk->mem->pieces[walk->next];
 	if (walk->len && piece->paddr != walk->paddr + walk->len)
 		return false;
-	map = dma_reg_class(walk->way, piece, &walk->p2pdma);
+	map = dma_reg_map_type(walk->way, piece, &walk->p2pdma);
 	if (map != PCI_P2PDMA_MAP_NONE)
 		provider = walk->p2pdma.mem;
 	if (!walk->len) {
@@ -552,7 +552,7 @@ static void dma_reg_begin_revoke(struct dma_registration *reg,
 		complete(&reg->idle);
 		return;
 	}
-	/* for who is turned away: see dma_registration_reason() */
+	/* Who is turned away sees the reason. Pairs with dma_registration_reason(). */
 	smp_wmb();
 	percpu_ref_kill_and_confirm(&reg->users, dma_reg_turned_away);
 }
@@ -774,7 +774,7 @@ void dma_unregister_start(struct dma_registration *reg)
 	dma_reg_begin_revoke(reg, DMA_REGISTRATION_UNREGISTERED, false);
 	mutex_unlock(&dma_registrations_mutex);
 }
-EXPORT_SYMBOL_GPL(dma_unregister_start);
+EXPORT_SYMBOL_IF_KUNIT(dma_unregister_start);
 
 /**
  * dma_unregister - end a registration
@@ -811,7 +811,7 @@ void dma_unregister_unused(struct dma_registration *reg)
 	dma_reg_finish_revoke(reg);
 	dma_reg_release(reg);
 }
-EXPORT_SYMBOL_GPL(dma_unregister_unused);
+EXPORT_SYMBOL_IF_KUNIT(dma_unregister_unused);
 
 static void dma_reg_revoke(struct dma_registration *reg, bool unused)
 {
@@ -852,7 +852,7 @@ void dma_registration_revoke_unused(struct dma_registration *reg)
 {
 	dma_reg_revoke(reg, true);
 }
-EXPORT_SYMBOL_GPL(dma_registration_revoke_unused);
+EXPORT_SYMBOL_IF_KUNIT(dma_registration_revoke_unused);
 
 /*
  * Revoke all registrations of a client or a provider, and let there be no more. All

@@ -152,8 +152,8 @@ struct dma_registration_index {
  * struct dma_registration - memory that is mapped for a device
  * @size: bytes
  * @nr_ranges: how many there are in @ranges
- * @map: of a dma-buf: class of its memory, enum pci_p2pdma_map_type;
- *	PCI_P2PDMA_MAP_UNKNOWN for memory of several classes, or where it cannot be told
+ * @map: of a dma-buf: enum pci_p2pdma_map_type; PCI_P2PDMA_MAP_UNKNOWN where it
+ *	is not the same throughout, or cannot be told
  * @owner: as given to dma_register_phys()
  * @ranges: the whole memory, in order, and an entry at its end that holds @size
  *
@@ -252,7 +252,10 @@ static inline void dma_registration_put(struct dma_registration *reg)
 static inline enum dma_registration_reason
 dma_registration_reason(const struct dma_registration *reg)
 {
-	/* of who was turned away: what turned it away comes after the reason */
+	/*
+	 * Of who was turned away: what turned it away comes after the reason.
+	 * Pairs with smp_wmb() in dma_reg_begin_revoke().
+	 */
 	smp_rmb();
 	return READ_ONCE(reg->reason);
 }

@@ -3,8 +3,6 @@
  * Offers a memory BAR of any PCI function as P2P memory. Bound by hand alone: see
  * Documentation/driver-api/pci/p2pdma.rst.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/memremap.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
@@ -86,10 +84,11 @@ static int p2pdma_bar_probe(struct pci_dev *pdev, const struct pci_device_id *id
 	if (ret)
 		return ret;
 
-	/* Its memory is all that is wanted of the device: it is no bus master. */
 	ret = pcim_enable_device(pdev);
 	if (ret)
 		return ret;
+	/* Its memory is all that is wanted. Firmware may have made it a bus master. */
+	pci_clear_master(pdev);
 	ret = pci_request_region(pdev, nr, KBUILD_MODNAME);
 	if (ret)
 		return ret;

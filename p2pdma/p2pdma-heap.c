@@ -17,6 +17,7 @@
 #include <linux/mutex.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/pci.h>
+#include <linux/pfn_t.h>
 #include <linux/refcount.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
@@ -499,7 +500,9 @@ static vm_fault_t p2pdma_buffer_fault(struct p2pdma_buffer *buf,
 	for (; offset >= piece->len; piece++)
 		offset -= piece->len;
 	while (at < end && ret == VM_FAULT_NOPAGE) {
-		ret = vmf_insert_pfn(vma, at, PHYS_PFN(piece->phys + offset));
+		ret = vmf_insert_mixed(vma, at,
+				       phys_to_pfn_t(piece->phys + offset,
+						     PFN_DEV));
 		at += PAGE_SIZE;
 		offset += PAGE_SIZE;
 		if (offset == piece->len) {
@@ -526,7 +529,11 @@ static const struct vm_operations_struct p2pdma_heap_vm_ops = {
 	.fault = p2pdma_heap_fault,
 };
 
-/* By PFNs: nobody can pin the memory, so it can be taken away at any time. */
+/*
+ * By special PTEs: nobody can pin the memory, so it can be taken away at any time.
+ * Neither VM_PFNMAP nor VM_IO: out of such mappings KVM and VFIO take PFNs, and keep
+ * them when the memory has another owner.
+ */
 static int p2pdma_heap_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 {
 	struct p2pdma_buffer *buf = dmabuf->priv;
@@ -536,7 +543,7 @@ static int p2pdma_heap_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 	if (READ_ONCE(buf->revoked))
 		return -ENODEV;
 
-	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+	vm_flags_set(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_page_prot = pgprot_writecombine(vma->vm_page_prot);
 	vma->vm_ops = &p2pdma_heap_vm_ops;
 	vma->vm_private_data = buf;

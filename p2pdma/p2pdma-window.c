@@ -145,7 +145,10 @@ static bool p2pdma_window_map_run(struct p2pdma_window *window,
 			  PFN_PHYS(end - first)))
 		goto undo;
 
-	/* Who finds the bits set may let the device use the pages at once */
+	/*
+	 * Who finds the bits set may let the device use the pages at once. Pairs
+	 * with smp_acquire__after_ctrl_dep() in p2pdma_window_find().
+	 */
 	smp_wmb();
 	bitmap_set(window->bits, first, end - first);
 	return true;
@@ -254,7 +257,6 @@ bool p2pdma_window_map(struct p2pdma_window_client *client,
 	*offset = window->offset;
 	return true;
 }
-EXPORT_SYMBOL_GPL(p2pdma_window_map);
 
 /*
  * Pages come and go one by one, so that the IOMMU must not have larger ones only;
@@ -282,9 +284,9 @@ static void p2pdma_window_open(struct p2pdma_window *window)
 						__GFP_NOWARN);
 	if (!bits)
 		return;
-	iova = dma_iova_alloc_slots_range(dev, domain, size,
-					  DMA_IOVA_LOW_SLOTS +
-						  DMA_IOVA_LOW_WINDOWS);
+	iova = dma_iova_alloc_kept(dev, domain, size,
+				   DMA_IOVA_LOW_SLOTS +
+					   DMA_IOVA_LOW_WINDOWS);
 	if (!iova) {
 		kvfree(bits);
 		return;
@@ -315,6 +317,7 @@ static void p2pdma_window_empty(struct p2pdma_window *window)
 					    &gather))
 			p2pdma_window_sync(window, &gather);
 		spin_unlock_irq(lock);
+		cond_resched();
 	}
 }
 
@@ -331,8 +334,8 @@ static void p2pdma_window_close(struct p2pdma_windows *windows,
 	spin_unlock_irq(&windows->lock);
 
 	if (window->bits)
-		dma_iova_free_slots_range(window->domain->iova_cookie,
-					  window->iova);
+		dma_iova_free_kept(window->domain->iova_cookie,
+				   window->iova);
 	kvfree(window->bits);
 	kfree(window);
 }
@@ -461,6 +464,7 @@ static bool p2pdma_windows_have(struct p2pdma_windows *windows,
 	struct p2pdma_window *window;
 	unsigned long first;
 
+	lockdep_assert_held(&windows->lock);
 	list_for_each_entry(window, &windows->windows, node) {
 		if (!window->bits || window->pagemap != pagemap)
 			continue;
@@ -615,7 +619,6 @@ p2pdma_window_client_get(struct device *dev, enum p2pdma_window_use use)
 	mutex_unlock(&p2pdma_windows_mutex);
 	return client;
 }
-EXPORT_SYMBOL_GPL(p2pdma_window_client_get);
 
 /**
  * p2pdma_window_client_put - undo p2pdma_window_client_get()
@@ -646,4 +649,3 @@ void p2pdma_window_client_put(struct p2pdma_window_client *client)
 unlock:
 	mutex_unlock(&p2pdma_windows_mutex);
 }
-EXPORT_SYMBOL_GPL(p2pdma_window_client_put);
