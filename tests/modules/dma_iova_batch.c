@@ -424,6 +424,27 @@ static void test_turns_end(struct kunit *test)
 	expect_flush(test, before);
 }
 
+/* Whoever gets the IOVAs of slots that are freed finds nothing of them in the IOTLB. */
+static void test_turns_freed(struct kunit *test)
+{
+	struct dma_iova_state state;
+	struct dma_iova_slots queue;
+	int before;
+
+	watch_flushes(test);
+	dma_iova_alloc_slots(dev, &queue, 8);
+	KUNIT_ASSERT_EQ(test, 8, queue.nr);
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, &state, &queue, 3,
+						  virt_to_phys(memory),
+						  granule()));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, &state, virt_to_phys(memory),
+					       0, granule(), DMA_TO_DEVICE, 0));
+	destroy_granule(&state);
+	before = atomic_read(&begun);
+	dma_iova_free_slots(dev, &queue);
+	KUNIT_EXPECT_GT(test, atomic_read(&begun), before);
+}
+
 static unsigned int nr_unmapped;
 
 static int count_unmapped(struct kprobe *probe, struct pt_regs *regs)
@@ -795,6 +816,7 @@ static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_slot_kept),
 	KUNIT_CASE(test_turns),
 	KUNIT_CASE(test_turns_end),
+	KUNIT_CASE(test_turns_freed),
 	KUNIT_CASE(test_turns_idle),
 	KUNIT_CASE(test_map_batch),
 	KUNIT_CASE(test_map_batch_fails),

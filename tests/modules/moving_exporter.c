@@ -9,10 +9,12 @@
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
 #include <linux/io.h>
+#include <linux/memremap.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/scatterlist.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
@@ -28,15 +30,18 @@ MODULE_PARM_DESC(provider, "PCI devices whose P2P memory dma-bufs that wander mo
 #define LEFT_BEHIND 0xdb
 #define NOT_COPIED_YET 0x66
 #define COPY_LATER_MS 4
+#define OFF_BY 2 /* bytes, EXPORTER_UNALIGNED */
 
 /**
  * struct memory - where a dma-buf is
- * @pages: each of its pages; host memory if @p2p is NULL. Owned
- * @p2p: all of it, allocated of @pdev; owned
+ * @pages: each of its pages; owned
+ * @host: how many of them are host memory, which comes first
+ * @p2p: all others, allocated of @pdev; owned
  * @pdev: a provider; a reference is owned
  */
 struct memory {
 	struct page **pages;
+	unsigned int host;
 	void *p2p;
 	struct pci_dev *pdev;
 };
@@ -44,7 +49,7 @@ struct memory {
 /**
  * struct moving_buf - a dma-buf
  * @behaviour: EXPORTER_*
- * @nr: how many pages
+ * @nr: how many pages, before they repeat
  * @turn: how often it has moved
  * @now: where it is; protected by the reservation lock
  * @left: where it was before; no pages if it did not move; as @now
@@ -60,9 +65,10 @@ struct moving_buf {
 static atomic64_t moves, maps, mapped, attached, stale;
 static struct workqueue_struct *copies;
 
-static size_t size_of(const struct moving_buf *buf)
+static size_t p2p_size(const struct moving_buf *buf,
+		       const struct memory *memory)
 {
-	return (size_t)buf->nr * PAGE_SIZE;
+	return (size_t)(buf->nr - memory->host) * PAGE_SIZE;
 }
 
 static void free_memory(const struct moving_buf *buf, struct memory *memory)
@@ -70,40 +76,62 @@ static void free_memory(const struct moving_buf *buf, struct memory *memory)
 	unsigned int i;
 
 	if (memory->p2p)
-		pci_free_p2pmem(memory->pdev, memory->p2p, size_of(buf));
+		pci_free_p2pmem(memory->pdev, memory->p2p,
+				p2p_size(buf, memory));
 	pci_dev_put(memory->pdev);
-	for (i = 0; memory->pages && !memory->p2p && i < buf->nr; i++)
+	for (i = 0; i < memory->host; i++)
 		if (memory->pages[i])
 			__free_page(memory->pages[i]);
 	kvfree(memory->pages);
 	*memory = (struct memory){};
 }
 
-static int alloc_p2p_pages(const struct moving_buf *buf, struct memory *memory,
-			   const char *name)
+static void note_pages(struct page **pages, unsigned int nr, void *piece)
 {
 	unsigned int i;
 
+	for (i = 0; i < nr; i++)
+		pages[i] = virt_to_page(piece + i * PAGE_SIZE);
+}
+
+static int alloc_p2p_pages(const struct moving_buf *buf, struct memory *memory,
+			   const char *name)
+{
 	memory->pdev = pci_get_by_name(name);
 	if (!memory->pdev)
 		return -ENODEV;
-	memory->p2p = pci_alloc_p2pmem(memory->pdev, size_of(buf));
+	memory->p2p = pci_alloc_p2pmem(memory->pdev, p2p_size(buf, memory));
 	if (!memory->p2p)
 		return -ENOMEM;
-	for (i = 0; i < buf->nr; i++)
-		memory->pages[i] = virt_to_page(memory->p2p + i * PAGE_SIZE);
+	note_pages(memory->pages + memory->host, buf->nr - memory->host,
+		   memory->p2p);
+	return 0;
+}
+
+/* Physically contiguous; each of its pages can be freed by itself. */
+static int alloc_host_piece(struct memory *memory)
+{
+	void *piece = alloc_pages_exact(memory->host * PAGE_SIZE,
+					GFP_KERNEL | __GFP_ZERO |
+						__GFP_RETRY_MAYFAIL);
+
+	if (!piece)
+		return -ENOMEM;
+	note_pages(memory->pages, memory->host, piece);
 	return 0;
 }
 
 /* Scattered: of twice as many pages every second one, if they come in order. */
-static int alloc_host_pages(const struct moving_buf *buf, struct page **pages)
+static int alloc_host_pages(const struct moving_buf *buf, struct memory *memory)
 {
 	bool scattered = buf->behaviour & EXPORTER_SCATTERED;
-	struct page *between = NULL;
+	struct page **pages = memory->pages, *between = NULL;
 	unsigned int i;
 	int ret = 0;
 
-	for (i = 0; !ret && i < buf->nr; i++) {
+	if (buf->behaviour & (EXPORTER_REPEATS | EXPORTER_UNALIGNED))
+		return alloc_host_piece(memory);
+	for (i = 0; !ret && i < memory->host; i++) {
 		pages[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
 		if (scattered) {
 			if (between)
@@ -129,13 +157,15 @@ static int alloc_memory(const struct moving_buf *buf, unsigned int turn,
 		place = turn % (providers + 1);
 	*memory = (struct memory){
 		.pages = kvcalloc(buf->nr, sizeof(*memory->pages), GFP_KERNEL),
+		.host = buf->nr,
 	};
 	if (!memory->pages)
 		return -ENOMEM;
 	if (place)
+		memory->host = buf->behaviour & EXPORTER_HALF ? buf->nr / 2 : 0;
+	ret = alloc_host_pages(buf, memory);
+	if (!ret && place)
 		ret = alloc_p2p_pages(buf, memory, provider[place - 1]);
-	else
-		ret = alloc_host_pages(buf, memory->pages);
 	if (ret)
 		free_memory(buf, memory);
 	return ret;
@@ -184,24 +214,65 @@ static void moving_unpin(struct dma_buf_attachment *attach)
 {
 }
 
-/* What of it is mapped as a BAR */
-static bool is_resource(const struct moving_buf *buf)
+/* Whether each entry of its table is mapped by itself */
+static bool is_by_entry(const struct moving_buf *buf)
 {
-	return buf->behaviour & EXPORTER_RESOURCE && buf->now.p2p;
+	return (buf->behaviour & EXPORTER_REPEATS) ||
+	       (buf->behaviour & EXPORTER_RESOURCE && buf->now.p2p);
 }
 
-/* As drivers of GPUs do, whose memory has no pages: one range. */
-static int map_resource(struct moving_buf *buf, struct device *dev,
-			struct sg_table *sgt, enum dma_data_direction dir)
+/* P2P memory as drivers of GPUs do, whose memory has no pages */
+static dma_addr_t map_entry(struct device *dev, struct scatterlist *sg,
+			    enum dma_data_direction dir)
 {
-	phys_addr_t phys = page_to_phys(buf->now.pages[0]);
-	dma_addr_t addr = dma_map_resource(dev, phys, size_of(buf), dir, 0);
+	if (is_pci_p2pdma_page(sg_page(sg)))
+		return dma_map_resource(dev, sg_phys(sg), sg->length, dir, 0);
+	return dma_map_page_attrs(dev, sg_page(sg), 0, sg->length, dir,
+				  DMA_ATTR_SKIP_CPU_SYNC);
+}
 
-	if (dma_mapping_error(dev, addr))
-		return -EIO;
-	sg_dma_address(sgt->sgl) = addr;
-	sg_dma_len(sgt->sgl) = size_of(buf);
-	sgt->nents = 1;
+static void unmap_entries(struct device *dev, struct sg_table *sgt,
+			  unsigned int nr, enum dma_data_direction dir)
+{
+	struct scatterlist *sg;
+	unsigned int i;
+
+	for_each_sg(sgt->sgl, sg, nr, i) {
+		if (is_pci_p2pdma_page(sg_page(sg)))
+			dma_unmap_resource(dev, sg_dma_address(sg), sg->length,
+					   dir, 0);
+		else
+			dma_unmap_page_attrs(dev, sg_dma_address(sg),
+					     sg->length, dir,
+					     DMA_ATTR_SKIP_CPU_SYNC);
+	}
+}
+
+/* How many entries to map: of those that are alike only the first */
+static unsigned int nr_entries(const struct moving_buf *buf,
+			       const struct sg_table *sgt)
+{
+	return buf->behaviour & EXPORTER_REPEATS ? 1 : sgt->orig_nents;
+}
+
+static int map_entries(struct moving_buf *buf, struct device *dev,
+		       struct sg_table *sgt, enum dma_data_direction dir)
+{
+	dma_addr_t addr = DMA_MAPPING_ERROR;
+	struct scatterlist *sg;
+	unsigned int i;
+
+	for_each_sgtable_sg(sgt, sg, i) {
+		if (i < nr_entries(buf, sgt))
+			addr = map_entry(dev, sg, dir);
+		if (dma_mapping_error(dev, addr)) {
+			unmap_entries(dev, sgt, i, dir);
+			return -EIO;
+		}
+		sg_dma_address(sg) = addr;
+		sg_dma_len(sg) = sg->length;
+	}
+	sgt->nents = sgt->orig_nents;
 	return 0;
 }
 
@@ -211,8 +282,8 @@ static int moving_map_sgt(struct moving_buf *buf, struct device *dev,
 	struct scatterlist *sg;
 	int i;
 
-	if (is_resource(buf))
-		return map_resource(buf, dev, sgt, dir);
+	if (is_by_entry(buf))
+		return map_entries(buf, dev, sgt, dir);
 	if (!(buf->behaviour & EXPORTER_PHYSICAL))
 		return dma_map_sgtable(dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	for_each_sgtable_sg(sgt, sg, i) {
@@ -223,11 +294,29 @@ static int moving_map_sgt(struct moving_buf *buf, struct device *dev,
 	return 0;
 }
 
+static int alloc_table(const struct dma_buf *dmabuf, struct sg_table *sgt)
+{
+	const struct moving_buf *buf = dmabuf->priv;
+	unsigned int nr = buf->nr - !!(buf->behaviour & EXPORTER_SHORT);
+	struct scatterlist *sg;
+	unsigned int i;
+	int ret;
+
+	if (!(buf->behaviour & EXPORTER_REPEATS))
+		return sg_alloc_table_from_pages(sgt, buf->now.pages, nr, 0,
+						 nr * PAGE_SIZE, GFP_KERNEL);
+	ret = sg_alloc_table(sgt, dmabuf->size / SZ_2M, GFP_KERNEL);
+	if (ret)
+		return ret;
+	for_each_sgtable_sg(sgt, sg, i)
+		sg_set_page(sg, buf->now.pages[0], SZ_2M, 0);
+	return 0;
+}
+
 static struct sg_table *moving_map(struct dma_buf_attachment *attach,
 				   enum dma_data_direction dir)
 {
 	struct moving_buf *buf = attach->dmabuf->priv;
-	unsigned int nr = buf->nr - !!(buf->behaviour & EXPORTER_SHORT);
 	struct sg_table *sgt;
 	int ret;
 
@@ -236,14 +325,14 @@ static struct sg_table *moving_map(struct dma_buf_attachment *attach,
 	sgt = kzalloc(sizeof(*sgt), GFP_KERNEL);
 	if (!sgt)
 		return ERR_PTR(-ENOMEM);
-	ret = sg_alloc_table_from_pages(sgt, buf->now.pages, nr, 0,
-					nr * PAGE_SIZE,
-					GFP_KERNEL);
+	ret = alloc_table(attach->dmabuf, sgt);
 	if (ret)
 		goto free;
 	ret = moving_map_sgt(buf, attach->dev, sgt, dir);
 	if (ret)
 		goto free_table;
+	if (buf->behaviour & EXPORTER_UNALIGNED)
+		sg_dma_address(sgt->sgl) += OFF_BY;
 	atomic64_inc(&maps);
 	atomic64_inc(&mapped);
 	return sgt;
@@ -259,9 +348,10 @@ static void moving_unmap(struct dma_buf_attachment *attach,
 {
 	struct moving_buf *buf = attach->dmabuf->priv;
 
-	if (is_resource(buf))
-		dma_unmap_resource(attach->dev, sg_dma_address(sgt->sgl),
-				   size_of(buf), dir, 0);
+	if (buf->behaviour & EXPORTER_UNALIGNED)
+		sg_dma_address(sgt->sgl) -= OFF_BY;
+	if (is_by_entry(buf))
+		unmap_entries(attach->dev, sgt, nr_entries(buf, sgt), dir);
 	else if (!(buf->behaviour & EXPORTER_PHYSICAL))
 		dma_unmap_sgtable(attach->dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(sgt);
@@ -446,7 +536,8 @@ static void copy_data(struct dma_buf *dmabuf, u64 at, size_t length, void *data,
 	dma_resv_lock(dmabuf->resv, NULL);
 	wait_for_data(dmabuf);
 	for (; length; at += part, data += part, length -= part) {
-		struct page *page = buf->now.pages[at >> PAGE_SHIFT];
+		unsigned int i = (at >> PAGE_SHIFT) % buf->nr;
+		struct page *page = buf->now.pages[i];
 
 		part = min_t(size_t, length, PAGE_SIZE - offset_in_page(at));
 		if (write)
@@ -486,21 +577,30 @@ static long exporter_data(const struct exporter_data *d)
 	return ret;
 }
 
+/* What is off by some bytes ends in a page more. */
+static unsigned int pages_of(const struct exporter_create *c)
+{
+	if (c->behaviour & EXPORTER_REPEATS)
+		return SZ_2M >> PAGE_SHIFT;
+	return (c->size >> PAGE_SHIFT) + !!(c->behaviour & EXPORTER_UNALIGNED);
+}
+
 static long exporter_create(const struct exporter_create *c)
 {
+	size_t unit = c->behaviour & EXPORTER_REPEATS ? SZ_2M : PAGE_SIZE;
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct moving_buf *buf;
 	struct dma_buf *dmabuf;
 	int fd, ret;
 
-	if (!c->size || c->size % PAGE_SIZE || c->size > SZ_1G ||
+	if (!c->size || c->size % unit || c->size > SZ_2G ||
 	    c->behaviour & ~EXPORTER_BEHAVIOURS)
 		return -EINVAL;
 	buf = kzalloc(sizeof(*buf), GFP_KERNEL);
 	if (!buf)
 		return -ENOMEM;
 	buf->behaviour = c->behaviour;
-	buf->nr = c->size >> PAGE_SHIFT;
+	buf->nr = pages_of(c);
 	ret = alloc_memory(buf, 0, &buf->now);
 	if (ret) {
 		kfree(buf);

@@ -18,7 +18,10 @@
 #define EXPORTER_LATE 32U	/* copies what it moves later, and has a fence until then */
 #define EXPORTER_WANDERS 64U	/* between host memory and that of the module's providers */
 #define EXPORTER_RESOURCE 128U	/* maps P2P memory as a BAR, without its pages, whoever may reach it */
-#define EXPORTER_BEHAVIOURS 255U
+#define EXPORTER_HALF 256U	/* its first half is host memory, wherever it wanders */
+#define EXPORTER_REPEATS 512U	/* the same 2 MiB of host memory again and again */
+#define EXPORTER_UNALIGNED 1024U	/* one range, from the third byte of a page on */
+#define EXPORTER_BEHAVIOURS 2047U
 
 /**
  * struct exporter_create - make a dma-buf

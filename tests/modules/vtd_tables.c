@@ -139,9 +139,9 @@ static int watch_flush(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-static void unwatch(void *unused)
+static void unwatch(void *probe)
 {
-	unregister_kprobe(&watch.probe);
+	unregister_kprobe(probe);
 }
 
 static void watch_entries(struct kunit *test, struct dma_pte *pte,
@@ -154,7 +154,8 @@ static void watch_entries(struct kunit *test, struct dma_pte *pte,
 		.pre_handler = watch_flush,
 	};
 	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&watch.probe));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, unwatch, NULL));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, unwatch,
+							   &watch.probe));
 }
 
 static void expect_flushed(struct kunit *test, unsigned long bytes)
@@ -185,6 +186,92 @@ static void test_flush(struct kunit *test)
 		expect_flushed(test, bytes);
 	}
 	dmar_domain->iommu_coherency = coherent;
+}
+
+/* Flushes of the domain, and those of its page tables while one waits to be freed */
+static struct {
+	struct kprobe probe;
+	struct iommu_iotlb_gather gather;
+	unsigned int flushes, of_tables;
+} sync_watch;
+
+static int watch_sync(struct kprobe *probe, struct pt_regs *regs)
+{
+	bool leaves_only = (u32)regs_get_kernel_argument(regs, 3);
+
+	if (regs_get_kernel_argument(regs, 0) !=
+	    (unsigned long)to_dmar_domain(domain))
+		return 0;
+	sync_watch.flushes++;
+	if (!leaves_only && !list_empty(&sync_watch.gather.freelist))
+		sync_watch.of_tables++;
+	return 0;
+}
+
+/* The hardware may go on using a table that it has cached, until that is flushed. */
+static void test_freed_after_flush(struct kunit *test)
+{
+	const unsigned long iova = IOVA - SZ_1G;
+	struct iommu_iotlb_range range = { iova, iova + SZ_2M - 1 };
+
+	KUNIT_ASSERT_EQ(test, 0, iommu_map(domain, iova, PHYS, SZ_2M, IOMMU_READ,
+					   GFP_KERNEL));
+	iommu_iotlb_gather_init(&sync_watch.gather);
+	sync_watch.gather.queued = true;
+	KUNIT_ASSERT_EQ(test, SZ_2M, iommu_unmap_fast(domain, iova, SZ_2M,
+						      &sync_watch.gather));
+	sync_watch.probe = (struct kprobe){
+		.symbol_name = "cache_tag_flush_ranges",
+		.pre_handler = watch_sync,
+	};
+	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&sync_watch.probe));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, unwatch,
+						  &sync_watch.probe));
+	ops->iotlb_sync_ranges(domain, &sync_watch.gather, &range, 1);
+	KUNIT_EXPECT_EQ(test, 1, sync_watch.flushes);
+	KUNIT_EXPECT_EQ(test, 1, sync_watch.of_tables);
+	KUNIT_EXPECT_TRUE(test, list_empty(&sync_watch.gather.freelist));
+}
+
+/* The table in whose place a large page comes, and its references at the flush */
+static struct {
+	struct kprobe probe;
+	struct page *table;
+	unsigned int flushes;
+	int references;
+} large_watch;
+
+static int watch_large(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (regs_get_kernel_argument(regs, 0) !=
+	    (unsigned long)to_dmar_domain(domain))
+		return 0;
+	large_watch.flushes++;
+	large_watch.references = page_count(large_watch.table);
+	return 0;
+}
+
+static void test_large_after_flush(struct kunit *test)
+{
+	const unsigned long iova = IOVA - 2UL * SZ_1G;
+
+	if (!(domain->pgsize_bitmap & SZ_2M))
+		kunit_skip(test, "the IOMMU has no pages of 2 MiB");
+	large_watch.table = virt_to_page(keep(test, iova));
+	large_watch.probe = (struct kprobe){
+		.symbol_name = "cache_tag_flush_range",
+		.pre_handler = watch_large,
+	};
+	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&large_watch.probe));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, unwatch,
+						  &large_watch.probe));
+	KUNIT_ASSERT_EQ(test, 0, iommu_map(domain, iova, ALIGN(PHYS, SZ_2M),
+					   SZ_2M, IOMMU_READ, GFP_KERNEL));
+	KUNIT_EXPECT_EQ(test, 1, large_watch.flushes);
+	KUNIT_EXPECT_EQ(test, 1, large_watch.references);
+	KUNIT_EXPECT_EQ(test, SZ_2M, iommu_unmap(domain, iova, SZ_2M));
 }
 
 /* A slot lets the device do what the transfer's direction is, and no more. */
@@ -256,6 +343,8 @@ static struct kunit_case tables_cases[] = {
 	KUNIT_CASE(test_full_table),
 	KUNIT_CASE(test_bits),
 	KUNIT_CASE(test_flush),
+	KUNIT_CASE(test_freed_after_flush),
+	KUNIT_CASE(test_large_after_flush),
 	KUNIT_CASE(test_directions),
 	KUNIT_CASE(test_no_table),
 	{}

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
+#define HUGE (2UL << 20)
 
 /* System calls and library functions that set errno, as kernel functions return. */
 #define RESULT(call)                              \
@@ -130,6 +131,36 @@ static inline unsigned char *map_memory(const char *path, size_t length)
 	for (size_t first = 0; first <= PAGE; first += PAGE)
 		for (size_t i = first; i < length; i += 2 * PAGE)
 			map[i] = 0;
+	return map;
+}
+
+/* Where in memory a page lies that was touched or is P2P memory. */
+static inline uint64_t frame(const unsigned char *page)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry;
+
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)page / PAGE * sizeof(entry)) != sizeof(entry))
+		err(1, "/proc/self/pagemap");
+	close(fd);
+	return entry & ((1ULL << 55) - 1);
+}
+
+/* A huge page of host memory, with random data */
+static inline unsigned char *map_huge_page(void)
+{
+	unsigned char *map = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		err(1, "mapping host memory");
+	map += -(uintptr_t)map % HUGE;
+	madvise(map, HUGE, MADV_HUGEPAGE);
+	fill_random(map, HUGE);
+	if (frame(map) % (HUGE / PAGE) ||
+	    frame(map + HUGE - PAGE) != frame(map) + HUGE / PAGE - 1)
+		errx(1, "there is no huge page to be had");
 	return map;
 }
 

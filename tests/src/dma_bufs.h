@@ -146,7 +146,7 @@ static inline int heap_alloc(const char *heap, size_t size)
 	return data.fd;
 }
 
-/* kind: moving, scattered, late, wandering, resource, udmabuf, or the name of a heap */
+/* kind: moving, scattered, late, wandering, resource, half, udmabuf, or the name of a heap */
 static inline struct dma_memory dma_memory_create(const char *kind, size_t size)
 {
 	struct dma_memory m = { .exporter = -1, .size = size };
@@ -160,6 +160,9 @@ static inline struct dma_memory dma_memory_create(const char *kind, size_t size)
 		behaviour = EXPORTER_WANDERS | EXPORTER_SCATTERED;
 	if (!strcmp(kind, "resource"))
 		behaviour = EXPORTER_WANDERS | EXPORTER_RESOURCE;
+	if (!strcmp(kind, "half"))
+		behaviour = EXPORTER_WANDERS | EXPORTER_RESOURCE |
+			    EXPORTER_HALF;
 	if (behaviour || !strcmp(kind, "moving")) {
 		m.exporter = exporter_open();
 		m.fd = exporter_create(m.exporter, size, behaviour, O_RDWR);

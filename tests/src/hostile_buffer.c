@@ -15,7 +15,6 @@
 
 #define IORING_SETUP_WITHOUT_MMAP (1U << 14)
 #define CONTENT_SIZE (16 * PAGE)
-#define HUGE (2UL << 20)
 /* NVMe statuses LBA Out of Range and Invalid Use of Controller Memory Buffer, with Do Not Retry */
 #define LBA_OUT_OF_RANGE 0x4080
 #define INVALID_USE_OF_CMB 0x4012
@@ -207,19 +206,6 @@ static long next_mapping(void)
 	return read_drive(map, 2 * PAGE);
 }
 
-/* Where in memory a page lies that was touched or is P2P memory. */
-static uint64_t frame(const unsigned char *page)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-	uint64_t entry;
-
-	if (pread(fd, &entry, sizeof(entry),
-		  (uintptr_t)page / PAGE * sizeof(entry)) != sizeof(entry))
-		err(1, "/proc/self/pagemap");
-	close(fd);
-	return entry & ((1ULL << 55) - 1);
-}
-
 /* Pages that lie in memory in another order than in the buffer. */
 static unsigned char *map_shuffled(void)
 {
@@ -247,19 +233,9 @@ static long shuffled_write(void)
 /* Of a huge page, with one page among them that is not. */
 static unsigned char *map_patched_huge_page(void)
 {
-	unsigned char *map = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	unsigned char *page;
+	unsigned char *map = map_huge_page();
+	unsigned char *page = map + 8 * PAGE;
 
-	if (map == MAP_FAILED)
-		err(1, "mapping host memory");
-	map += -(uintptr_t)map % HUGE;
-	madvise(map, HUGE, MADV_HUGEPAGE);
-	fill_random(map, HUGE);
-	if (frame(map) % (HUGE / PAGE) ||
-	    frame(map + HUGE - PAGE) != frame(map) + HUGE / PAGE - 1)
-		errx(1, "there is no huge page to be had");
-	page = map + 8 * PAGE;
 	if (madvise(page, PAGE, MADV_DONTNEED))
 		err(1, "taking a page out of a huge page");
 	fill_random(page, PAGE);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * dma-bufs as registered buffers, used in wrong ways, by exporters that behave badly, and with files and requests
- * that cannot have them.
+ * that cannot have them. Zero-copy sends are not among these: the lab's kernels have no sockets for them. What refuses
+ * them is what refuses commands passed through.
  */
 #define _GNU_SOURCE
-#include <sys/socket.h>
+#include <time.h>
 
 #include "dma_bufs.h"
 #include "passthrough.h"
@@ -14,6 +15,11 @@
 #define SIZE (64 * PAGE)
 #define LENGTH (16 * (long)PAGE)
 #define ROUNDS 20
+/* io_uring has a vector for each GiB. */
+#define GIB (1UL << 30)
+#define LARGE (GIB + 2 * HUGE)
+/* The drive's time-out is ten seconds in some places. */
+#define NO_TIMEOUT_SECONDS 8
 
 struct trial_args {
 	unsigned int behaviour; /* of the exporter */
@@ -29,12 +35,14 @@ struct trial_args {
 static struct io_uring ring;
 static unsigned char *content;
 static int fd, exporter, dmabuf = -1;
+static size_t dmabuf_size = SIZE;
+static unsigned int ring_flags;
 
 static void set_up(void)
 {
 	content = fill_drive(opt.device, SIZE, &fd);
 	exporter = exporter_open();
-	if (io_uring_queue_init(16, &ring, 0) ||
+	if (io_uring_queue_init(16, &ring, ring_flags) ||
 	    io_uring_register_buffers_sparse(&ring, 2))
 		errx(1, "io_uring");
 }
@@ -42,7 +50,7 @@ static void set_up(void)
 static long set_up_as(unsigned int behaviour, unsigned int flags)
 {
 	set_up();
-	dmabuf = exporter_create(exporter, SIZE, behaviour, flags);
+	dmabuf = exporter_create(exporter, dmabuf_size, behaviour, flags);
 	return dma_buf_register(&ring, 0, dmabuf, fd);
 }
 
@@ -64,33 +72,74 @@ static long one(int file, bool write, uint64_t at, unsigned int length)
 	return reap(&ring);
 }
 
+/* What a read returned, if all that it says it read is in the dma-buf */
+static long compared(long ret, uint64_t at)
+{
+	struct dma_memory m = { .fd = dmabuf, .exporter = exporter };
+	unsigned char data[LENGTH];
+
+	if (ret != LENGTH)
+		return ret;
+	dma_memory_copy(&m, data, at, LENGTH, false);
+	return memcmp(data, content, LENGTH) ? -EBADMSG : ret;
+}
+
+static long read_at(uint64_t at)
+{
+	return compared(one(fd, false, at, LENGTH), at);
+}
+
 /* As it is after set_up_as(): the drive's data is where it belongs. */
 static long read_all(const struct trial_args *args)
 {
-	unsigned char data[LENGTH];
-	struct dma_memory m = { .exporter = -1 };
 	long ret = set_up_as(args->behaviour, O_RDWR);
 
-	if (ret != 1)
-		return ret;
-	m.exporter = exporter;
-	m.fd = dmabuf;
-	ret = one(fd, false, 3 * PAGE, LENGTH);
+	return ret == 1 ? read_at(3 * PAGE) : ret;
+}
+
+/* Across the end of a vector, to the next one, and amid that */
+static long large(void)
+{
+	static const uint64_t places[] = { GIB - 2 * PAGE, GIB,
+					   GIB + 3 * PAGE };
+	long ret;
+
+	dmabuf_size = LARGE;
+	ret = set_up_as(EXPORTER_REPEATS, O_RDWR);
+	for (int i = 0; ret > 0 && i < 3; i++)
+		ret = read_at(places[i]);
+	return ret;
+}
+
+/* The exporter must not have to wait for somebody to poll, or for the drive's time-out. */
+static long polled(void)
+{
+	time_t begin;
+	long ret;
+
+	ring_flags = IORING_SETUP_IOPOLL;
+	ret = set_up_as(0, O_RDWR);
+	if (ret == 1)
+		ret = read_at(0);
 	if (ret != LENGTH)
 		return ret;
-	dma_memory_copy(&m, data, 3 * PAGE, LENGTH, false);
-	return memcmp(data, content, LENGTH) ? -EBADMSG : ret;
+	/* or liburing would have submitting poll */
+	ring.flags &= ~IORING_SETUP_IOPOLL;
+	begin = time(NULL);
+	prepare(fd, false, PAGE, LENGTH);
+	io_uring_submit(&ring);
+	if (ioctl(exporter, EXPORTER_MOVE, dmabuf))
+		return -errno;
+	if (time(NULL) - begin > NO_TIMEOUT_SECONDS)
+		return -ETIMEDOUT;
+	return compared(reap(&ring), PAGE);
 }
 
 /* Blocks that follow each other, which the block layer would join to one request */
 static long neighbours(void)
 {
-	struct dma_memory m = { .exporter = -1 };
-	unsigned char data[LENGTH];
 	long ret = set_up_as(0, O_RDWR);
 
-	m.exporter = exporter;
-	m.fd = dmabuf;
 	if (ret == 1)
 		ret = one(fd, false, 0, PAGE);
 	if (ret != (long)PAGE)
@@ -103,8 +152,7 @@ static long neighbours(void)
 		if (ret != (long)PAGE)
 			return ret;
 	}
-	dma_memory_copy(&m, data, 0, LENGTH, false);
-	return memcmp(data, content, LENGTH) ? -EBADMSG : LENGTH;
+	return compared(LENGTH, 0);
 }
 
 static long described(const struct trial_args *args)
@@ -163,6 +211,26 @@ static long by_address(void)
 	return ret == 1 ? one(fd, false, (uintptr_t)host, LENGTH) : ret;
 }
 
+/* Accounting for a huge page looks for it in all other buffers. */
+static long beside_huge(void)
+{
+	struct regbuf_desc desc = { .type = REGBUF_UADDR, .size = HUGE };
+	unsigned char *huge = map_huge_page();
+	long ret = set_up_as(0, O_RDWR);
+
+	desc.uaddr = (uintptr_t)huge;
+	if (ret == 1)
+		ret = regbuf_update(&ring, 1, &desc, 1, NULL);
+	if (ret != 1)
+		return ret;
+	prepare(fd, false, desc.uaddr, LENGTH)->buf_index = 1;
+	io_uring_submit(&ring);
+	ret = reap(&ring);
+	if (ret != LENGTH || memcmp(huge, content, LENGTH))
+		return ret < 0 ? ret : -EBADMSG;
+	return read_at(0);
+}
+
 static long replaced(void)
 {
 	struct regbuf_desc empty = { .type = REGBUF_EMPTY };
@@ -195,21 +263,6 @@ static long other_file(void)
 
 	return set_up_as(0, O_RDWR) == 1 ? one(other, true, 0, LENGTH) :
 					   -EBADMSG;
-}
-
-static long send_it(void)
-{
-	struct io_uring_sqe *sqe;
-	int fds[2];
-
-	if (set_up_as(0, O_RDWR) != 1)
-		return -EBADMSG;
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
-		err(1, "socketpair");
-	sqe = io_uring_get_sqe(&ring);
-	io_uring_prep_send_zc_fixed(sqe, fds[0], NULL, PAGE, 0, 0, 0);
-	io_uring_submit(&ring);
-	return reap(&ring);
 }
 
 static long passthrough(void)
@@ -322,6 +375,10 @@ static const struct trial trials[] = {
 	  .expect = LENGTH },
 	{ "scattered", "read into single pages",
 	  WITH(read_all, .behaviour = EXPORTER_SCATTERED), .expect = LENGTH },
+	{ "large", "read where io_uring goes from one vector to the next",
+	  large, .expect = LENGTH },
+	{ "polled", "read into it by a ring that polls, and move it meanwhile",
+	  polled, .expect = LENGTH },
 	{ "neighbours", "read blocks that could be merged", neighbours,
 	  .expect = LENGTH },
 	{ "two-rings", "register it twice and close one ring", two_rings,
@@ -331,6 +388,8 @@ static const struct trial trials[] = {
 	{ "leave", "end with reads in flight", leave, .expect = 0 },
 	{ "by-address", "host memory by a descriptor, then none", by_address,
 	  .expect = -EFAULT },
+	{ "beside-huge", "register a huge page beside it", beside_huge,
+	  .expect = LENGTH },
 	{ "replaced", "empty its slot", replaced, .expect = -EFAULT },
 	{ "cloned", "read by a clone of the buffers", cloned,
 	  .expect = -EFAULT },
@@ -382,7 +441,6 @@ static const struct trial trials[] = {
 	{ "only-written", "write what is open for writing",
 	  WITH(transfer, .flags = O_WRONLY, .write = true, .length = LENGTH),
 	  .expect = -EACCES },
-	{ "send", "send it", send_it, .expect = -EOPNOTSUPP },
 	{ "passthrough", "read into it by a command passed through",
 	  passthrough, .expect = -EOPNOTSUPP },
 	{ "refuses-attach", "an exporter that refuses to attach",
@@ -393,6 +451,8 @@ static const struct trial trials[] = {
 	  .expect = -ENOSPC },
 	{ "short", "an exporter that gives out less",
 	  WITH(read_all, .behaviour = EXPORTER_SHORT), .expect = -EINVAL },
+	{ "unaligned", "an exporter whose first byte no drive can begin at",
+	  WITH(read_all, .behaviour = EXPORTER_UNALIGNED), .expect = -EINVAL },
 	{ "physical", "an exporter that gives out the CPU's addresses",
 	  WITH(read_all, .behaviour = EXPORTER_PHYSICAL), .expect = LENGTH,
 	  .reach = true },

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -311,6 +312,38 @@ static long to_tmpfs(void)
 	return to_file(file, true);
 }
 
+static void *keep_dirty(void *page)
+{
+	volatile uint64_t *word = page;
+
+	for (;;)
+		*word = *word;
+	return NULL;
+}
+
+/*
+ * Where the page cache has a page that is dirty again before it can be dropped, a direct write of other memory goes
+ * through it. A write that finds it dropped is right, too: it writes what is there.
+ */
+static long busy_page(void)
+{
+	pthread_t thread;
+	long ret = set_up();
+	void *page;
+
+	if (ret)
+		return ret;
+	copy_words(map, content, LENGTH);
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (page == MAP_FAILED)
+		err(1, "%s", opt.device);
+	if (pthread_create(&thread, NULL, keep_dirty, page))
+		errx(1, "pthread_create");
+	for (int i = 0; i < 5 * ROUNDS && ret >= 0; i++)
+		ret = one(&ring, fd, true, 0);
+	return ret;
+}
+
 /* Of a file system, whose page cache has nothing of it yet: io_uring tries such reads again by itself. */
 static long cold_file(void)
 {
@@ -533,6 +566,8 @@ static const struct trial trials[] = {
 	{ "outside", "read beyond its end", outside, .expect = -EFAULT },
 	{ "buffered", "read through the page cache", buffered,
 	  .expect = -EINVAL, STOCK },
+	{ "busy-page", "write it to what the page cache cannot drop", busy_page,
+	  .expect = -EBUSY, STOCK },
 	{ "pipe", "write it to a pipe", to_pipe, .expect = -EOPNOTSUPP, STOCK },
 	{ "tmpfs", "write it to a file of no drive", to_tmpfs,
 	  .expect = -EOPNOTSUPP, STOCK },

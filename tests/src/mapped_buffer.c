@@ -43,7 +43,7 @@ static const struct option_entry options[] = {
 	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
 	  .text = &opt.p2p },
 	{ "dma-buf", "KIND",
-	  "the buffer is one: udmabuf, moving, scattered, late, wandering, resource, or the name of a heap",
+	  "the buffer is one: udmabuf, moving, scattered, late, wandering, resource, half, or the name of a heap",
 	  .text = &opt.dma_buf },
 	{ "move", "MICROSECONDS",
 	  "between moves of a dma-buf that can; 0: it stays",

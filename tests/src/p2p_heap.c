@@ -160,7 +160,7 @@ static void not_pinned(uint64_t *at)
 	if (!opt.device)
 		return;
 	fd = open_direct(opt.device, &block_size, &align);
-	expect("direct I/O", RESULT(pread(fd, at, PAGE, 0)), -EFAULT);
+	expect("direct I/O", RESULT(pread(fd, at, PAGE, 0)), -EEXIST);
 	close(fd);
 }
 

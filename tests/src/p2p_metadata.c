@@ -23,6 +23,7 @@ static struct {
 	const char *generic;
 	const char *p2p;
 	unsigned long lba_size, metadata_size, start, seed;
+	bool mixed;
 } opt = {
 	.lba_size = 512,
 	.metadata_size = 64,
@@ -44,7 +45,16 @@ static const struct option_entry options[] = {
 	  .number = &opt.metadata_size },
 	{ "start", "BLOCK", "where to read and write", .number = &opt.start },
 	{ "seed", "N", "of the data", .number = &opt.seed },
+	{ "mixed", NULL, "metadata that is in host and in P2P memory, too",
+	  .flag = &opt.mixed },
 	{}
+};
+
+/* Where metadata is; that of the last two goes on in other memory where a page ends. */
+enum place { HOST, P2P, HOST_THEN_P2P, P2P_THEN_HOST, PLACES };
+
+static const char *const place_names[] = {
+	"host", "P2P", "host, then P2P,", "P2P, then host"
 };
 
 /* Where one command finds its data and metadata. */
@@ -57,6 +67,7 @@ static int fd;
 static unsigned int nsid;
 static struct io_uring ring;
 static unsigned char *host, *p2p, *written, *seen;
+static unsigned char *metadata[PLACES];
 
 static void transfer(enum engine engine, bool write, const struct buffers *at,
 		     unsigned int blocks)
@@ -138,7 +149,7 @@ static void both_ways(enum engine engine, const struct buffers *at,
 	check("read", blocks);
 }
 
-static void run(enum engine engine, bool data_p2p, bool metadata_p2p)
+static void run(enum engine engine, bool data_p2p, enum place place)
 {
 	static const unsigned int blocks[] = { 1, 8, 32 };
 	static const size_t offsets[] = { 0, 64, 2048 };
@@ -149,14 +160,26 @@ static void run(enum engine engine, bool data_p2p, bool metadata_p2p)
 		     j++) {
 			struct buffers at = {
 				(data_p2p ? p2p : host),
-				(metadata_p2p ? p2p : host) + BUFFER +
-					offsets[j],
+				metadata[place] + offsets[j],
 			};
 
 			both_ways(engine, &at, &control, blocks[i]);
 		}
 	printf("%s: data in %s, metadata in %s memory\n", engine_names[engine],
-	       data_p2p ? "P2P" : "host", metadata_p2p ? "P2P" : "host");
+	       data_p2p ? "P2P" : "host", place_names[place]);
+}
+
+/* Host memory with P2P memory in place of some pages. Return: 128 bytes before its second page. */
+static unsigned char *map_mixed(size_t at, size_t pages)
+{
+	unsigned char *map = map_memory(NULL, BUFFER);
+	int provider = open_path(O_RDWR, "%s", opt.p2p);
+
+	if (mmap(map + at * PAGE, pages * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, provider, 0) == MAP_FAILED)
+		err(1, "%s", opt.p2p);
+	close(provider);
+	return map + PAGE - 128;
 }
 
 int main(int argc, char **argv)
@@ -165,20 +188,28 @@ int main(int argc, char **argv)
 		      "Usage: p2p_metadata --generic PATH [option...]",
 		      options);
 	if (!opt.generic || !opt.lba_size || !opt.metadata_size ||
-	    opt.lba_size > 4096 || opt.metadata_size > opt.lba_size)
+	    opt.lba_size > 4096 || opt.metadata_size > opt.lba_size ||
+	    (opt.mixed && !opt.p2p))
 		errx(1,
-		     "--generic is missing, or a size is out of bounds, see --help");
+		     "--generic or --p2p is missing, or a size is out of bounds, see --help");
 	random_state = opt.seed;
 	fd = open_path(O_RDWR, "%s", opt.generic);
 	nsid = pass_nsid(fd, opt.generic);
 	pass_ring_init(&ring, 4, 0);
 	host = map_memory(NULL, 4 * BUFFER);
 	p2p = map_memory(opt.p2p, 2 * BUFFER);
+	metadata[HOST] = host + BUFFER;
+	metadata[P2P] = p2p + BUFFER;
+	if (opt.mixed) {
+		metadata[HOST_THEN_P2P] = map_mixed(1, BUFFER / PAGE - 1);
+		metadata[P2P_THEN_HOST] = map_mixed(0, 1);
+	}
 	written = map_memory(NULL, BUFFER);
 	seen = map_memory(NULL, BUFFER);
 
 	for (int engine = 0; engine < ENGINES; engine++)
-		for (int kinds = 0; kinds < 4; kinds++)
-			run(engine, kinds & 1, kinds & 2);
+		for (int place = 0; place < PLACES && metadata[place]; place++)
+			for (int data_p2p = 0; data_p2p < 2; data_p2p++)
+				run(engine, data_p2p, place);
 	return 0;
 }

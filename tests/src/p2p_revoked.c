@@ -18,37 +18,54 @@
 #define LENGTH (4 * PAGE)
 #define DEPTH 16
 #define SIZE (DEPTH * LENGTH)
+#define HUGE (2UL << 20)
+#define SLOTS 32
 
-enum { P2P, HOST, BOTH, NR_BUFFERS };
+/* UNUSED is not read into while the provider is there */
+enum { P2P, HOST, BOTH, UNUSED, NR_BUFFERS };
 
 static struct {
 	const char *device;
 	const char *p2p;
+	const char *beside;
 	const char *gone;
 	const char *fault;
 	bool polled;
 	bool still;
 	bool alone;
 	bool toggle;
+	bool churn;
 } opt;
 
-static struct iovec buffers[NR_BUFFERS];
+static struct iovec buffers[SLOTS];
 static unsigned char *content;
 static struct io_uring ring;
 static int fd;
+
+/* Of other memory than what is mapped there */
+static void map_over(void *at, size_t length, int flags, int file)
+{
+	if (mmap(at, length, PROT_READ | PROT_WRITE, flags | MAP_FIXED, file,
+		 0) == MAP_FAILED)
+		err(1, "mmap");
+}
 
 static void set_up(void)
 {
 	int ret;
 
 	content = fill_drive(opt.device, SIZE, &fd);
-	buffers[P2P] = (struct iovec){ map_memory(opt.p2p, SIZE), SIZE };
-	buffers[HOST] = (struct iovec){ map_memory(NULL, SIZE), SIZE };
-	/* P2P memory, but the first half of it */
-	buffers[BOTH] = (struct iovec){ map_memory(opt.p2p, SIZE), SIZE };
-	if (mmap(buffers[BOTH].iov_base, SIZE / 2, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-		err(1, "mmap");
+	for (int i = 0; i < NR_BUFFERS; i++)
+		buffers[i] = (struct iovec){
+			map_memory(i == HOST ? NULL : opt.p2p, SIZE), SIZE
+		};
+	/* P2P memory, but the first half of it, which has what is read there */
+	map_over(buffers[BOTH].iov_base, SIZE / 2, MAP_PRIVATE | MAP_ANONYMOUS,
+		 -1);
+	memcpy(buffers[BOTH].iov_base, content, SIZE / 2);
+	if (opt.beside)
+		map_over(buffers[BOTH].iov_base + SIZE / 4 * 3, SIZE / 4,
+			 MAP_SHARED, open_path(O_RDWR, "%s", opt.beside));
 
 	ret = io_uring_queue_init(DEPTH, &ring,
 				  opt.polled ? IORING_SETUP_IOPOLL : 0) ?:
@@ -80,7 +97,7 @@ static void submit_next(int count)
 	static unsigned int next;
 
 	for (int i = 0; i < count; i++, next++)
-		prepare(next % NR_BUFFERS, next % DEPTH * LENGTH);
+		prepare(next % UNUSED, next % DEPTH * LENGTH);
 	submit(count);
 }
 
@@ -151,25 +168,51 @@ static void *toggle_direct(void *argument)
 	return argument;
 }
 
+static long update(unsigned int index, struct iovec iov)
+{
+	return io_uring_register_buffers_update_tag(&ring, index, &iov, NULL,
+						    1);
+}
+
 /* What is left when the provider has gone */
-static void check(void)
+static void check_reads(void)
 {
 	unsigned char *host = buffers[HOST].iov_base;
-	struct iovec other = { map_memory(NULL, SIZE), SIZE };
-	__u64 tag = 0;
 
 	expect("P2P memory", one(P2P, 0), -ENODEV);
+	expect("P2P memory for the first time", one(UNUSED, 0), -ENODEV);
 	expect("host memory beside P2P memory", one(BOTH, 0), -ENODEV);
 	memset(host, 0, LENGTH);
 	expect("host memory", one(HOST, 0), LENGTH);
 	expect("its data", memcmp(host, content, LENGTH), 0);
-	expect("update", io_uring_register_buffers_update_tag(&ring, P2P, &other,
-							      &tag, 1), 1);
-	buffers[P2P] = other;
+}
+
+/* A huge page in the place of a buffer is looked for in all the others. */
+static void replace(void)
+{
+	unsigned char *map = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		err(1, "mmap");
+	map += -(uintptr_t)map % HUGE;
+	madvise(map, HUGE, MADV_HUGEPAGE);
+	memset(map, 0, HUGE);
+	buffers[P2P] = (struct iovec){ map, HUGE };
+	expect("update", update(P2P, buffers[P2P]), 1);
+	if (opt.alone)
+		return;
 	expect("updated", one(P2P, LENGTH), LENGTH);
-	expect("its data",
-	       memcmp(other.iov_base + LENGTH, content + LENGTH, LENGTH), 0);
+	expect("its data", memcmp(map + LENGTH, content + LENGTH, LENGTH), 0);
+}
+
+/* The host memory of a buffer is still there, and nobody else's. */
+static void unregister(void)
+{
 	expect("unregister", io_uring_unregister_buffers(&ring), 0);
+	map_memory(NULL, SIZE);
+	expect("data of host memory beside P2P memory",
+	       memcmp(buffers[BOTH].iov_base, content, SIZE / 2), 0);
 }
 
 static int register_faulting(void)
@@ -180,9 +223,7 @@ static int register_faulting(void)
 	if (file < 0)
 		err(1, "%s", opt.fault);
 	iov.iov_base = map_memory(opt.p2p, iov.iov_len);
-	if (mmap(iov.iov_base + PAGE, PAGE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_FIXED, file, 0) == MAP_FAILED)
-		err(1, "%s: mmap", opt.fault);
+	map_over(iov.iov_base + PAGE, PAGE, MAP_PRIVATE, file);
 	ret = io_uring_queue_init(DEPTH, &ring, 0);
 	if (ret)
 		errx(1, "io_uring_queue_init: %s", strerror(-ret));
@@ -194,6 +235,46 @@ static int register_faulting(void)
 	return 0;
 }
 
+/*
+ * Empty slots and fill them again while the provider goes. It first takes its
+ * memory out of processes, and no slot can be filled any more. Those that are left
+ * are emptied as soon as I/O to them is stopped, before they are released.
+ */
+static int churn(void)
+{
+	unsigned char *memory;
+	unsigned int i;
+	long ret;
+
+	fill_drive(opt.device, LENGTH, &fd);
+	memory = map_memory(opt.p2p, LENGTH);
+	ret = io_uring_queue_init(DEPTH, &ring, 0) ?:
+	      io_uring_register_buffers_sparse(&ring, SLOTS);
+	if (ret)
+		errx(1, "registering: %s", strerror(-ret));
+	for (i = 0; i < SLOTS; i++) {
+		buffers[i] = (struct iovec){ memory, LENGTH };
+		expect("filling", update(i, buffers[i]), 1);
+	}
+	puts("ready");
+	for (i = 0;; i++) {
+		expect("emptying", update(i % SLOTS, (struct iovec){}), 1);
+		ret = update(i % SLOTS, buffers[0]);
+		if (ret != 1)
+			break;
+	}
+	/* not mapped any more, or mapped at the last moment */
+	if (ret != -ENODEV)
+		expect("filling again", ret, -EFAULT);
+	do {
+		ret = one((i + 1) % SLOTS, 0);
+	} while (ret == LENGTH && access(opt.gone, F_OK));
+	expect("unregister", io_uring_unregister_buffers(&ring), 0);
+	expect("P2P memory", ret, -ENODEV);
+	printf("%u slots were filled again\n", i);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option_entry options[] = {
@@ -201,6 +282,9 @@ int main(int argc, char **argv)
 		  .text = &opt.device },
 		{ "p2p", "PATH", "p2pmem/allocate of the provider",
 		  .text = &opt.p2p },
+		{ "beside", "PATH",
+		  "p2pmem/allocate of a provider that goes next, for a quarter of a buffer",
+		  .text = &opt.beside },
 		{ "gone", "PATH", "made when the provider is gone",
 		  .text = &opt.gone },
 		{ "fault", "PATH",
@@ -215,6 +299,9 @@ int main(int argc, char **argv)
 		  .flag = &opt.toggle },
 		{ "alone", NULL, "the device itself goes away, too",
 		  .flag = &opt.alone },
+		{ "churn", NULL,
+		  "register and unregister all the time (default: read)",
+		  .flag = &opt.churn },
 		{}
 	};
 	struct counts counts = {};
@@ -229,6 +316,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IONBF, 0);
 	if (opt.fault)
 		return register_faulting();
+	if (opt.churn)
+		return churn();
 	set_up();
 	if (opt.toggle && pthread_create(&thread, NULL, toggle_direct, NULL))
 		errx(1, "pthread_create");
@@ -255,7 +344,9 @@ int main(int argc, char **argv)
 		pthread_join(thread, NULL);
 	}
 	if (!opt.alone)
-		check();
+		check_reads();
+	replace();
+	unregister();
 	printf("%lu reads done, %lu found the memory gone\n", counts.done,
 	       counts.gone);
 	return 0;

@@ -23,7 +23,6 @@
 #define COPY_SIZE (DRIVE_SECTORS * PAGE / 2)
 #define MAX_FLIGHT 8
 #define MAX_CHILDREN 3
-#define HUGE (2UL << 20)
 #define FILE_SIZE (256UL << 20) /* of each process */
 #define UNKNOWN 0
 
