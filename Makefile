@@ -70,7 +70,7 @@ debug: tree
 	scripts/kernel/build debug
 
 .PHONY: test-full
-test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; resumes what was interrupted
+test-full: stock patched debug modules initramfs count ## run all tests in full, for hours; resumes what was interrupted; writes results/full-test
 	scripts/test/suite -f
 	scripts/test/totals
 
@@ -143,4 +143,4 @@ distclean: ## remove those too
 .PHONY: help
 help: ## this list
 	sed -n 's/^\([a-z0-9-]*\):.* ## /\1 /p' Makefile | \
-		while read -r target purpose; do printf '%-12s %s\n' "$$target" "$$purpose"; done
+		while read -r target purpose; do printf '%-17s %s\n' "$$target" "$$purpose"; done
