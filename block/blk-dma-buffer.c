@@ -213,7 +213,7 @@ blk_dma_buffer_make(struct blk_dma_buffer *buf,
  * Context: may sleep. The caller's I/O keeps @buf from its end. It may meet
  * blk_dma_buffer_revoke(), after which nothing is mapped any more.
  * Return: the map as of blk_dma_buffer_find(); NULL if there is no memory for it, or
- * if @buf is revoked.
+ * if @buf has none or is revoked.
  */
 struct blk_dma_buffer_map *
 blk_dma_buffer_map(struct blk_dma_buffer *buf,
