@@ -59,7 +59,7 @@ initramfs: deps
 
 .PHONY: count
 count: deps
-	scripts/count/build-plugin
+	scripts/count/build
 
 .PHONY: test
 test: stock patched modules initramfs count ## run the tests
