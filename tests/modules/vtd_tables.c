@@ -144,18 +144,24 @@ static void unwatch(void *probe)
 	unregister_kprobe(probe);
 }
 
+static void watch_calls(struct kunit *test, struct kprobe *probe,
+			const char *function, kprobe_pre_handler_t handler)
+{
+	*probe = (struct kprobe){
+		.symbol_name = function,
+		.pre_handler = handler,
+	};
+	KUNIT_ASSERT_EQ(test, 0, register_kprobe(probe));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, unwatch, probe));
+}
+
 static void watch_entries(struct kunit *test, struct dma_pte *pte,
 			  unsigned int nr)
 {
 	watch.start = (unsigned long)pte;
 	watch.end = (unsigned long)(pte + nr);
-	watch.probe = (struct kprobe){
-		.symbol_name = "clflush_cache_range",
-		.pre_handler = watch_flush,
-	};
-	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&watch.probe));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, unwatch,
-							   &watch.probe));
+	watch_calls(test, &watch.probe, "clflush_cache_range", watch_flush);
 }
 
 static void expect_flushed(struct kunit *test, unsigned long bytes)
@@ -220,14 +226,8 @@ static void test_freed_after_flush(struct kunit *test)
 	sync_watch.gather.queued = true;
 	KUNIT_ASSERT_EQ(test, SZ_2M, iommu_unmap_fast(domain, iova, SZ_2M,
 						      &sync_watch.gather));
-	sync_watch.probe = (struct kprobe){
-		.symbol_name = "cache_tag_flush_ranges",
-		.pre_handler = watch_sync,
-	};
-	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&sync_watch.probe));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, unwatch,
-						  &sync_watch.probe));
+	watch_calls(test, &sync_watch.probe, "cache_tag_flush_ranges",
+		    watch_sync);
 	ops->iotlb_sync_ranges(domain, &sync_watch.gather, &range, 1);
 	KUNIT_EXPECT_EQ(test, 1, sync_watch.flushes);
 	KUNIT_EXPECT_EQ(test, 1, sync_watch.of_tables);
@@ -255,24 +255,23 @@ static int watch_large(struct kprobe *probe, struct pt_regs *regs)
 static void test_large_after_flush(struct kunit *test)
 {
 	const unsigned long iova = IOVA - 2UL * SZ_1G;
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	unsigned long sizes = domain->pgsize_bitmap;
+	int superpage = dmar_domain->iommu_superpage;
 
 	/* no device is attached, so that nothing walks the tables */
-	to_dmar_domain(domain)->iommu_superpage = 1;
+	dmar_domain->iommu_superpage = 1;
 	domain->pgsize_bitmap |= SZ_2M;
 	large_watch.table = virt_to_page(keep(test, iova));
-	large_watch.probe = (struct kprobe){
-		.symbol_name = "cache_tag_flush_range",
-		.pre_handler = watch_large,
-	};
-	KUNIT_ASSERT_EQ(test, 0, register_kprobe(&large_watch.probe));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, unwatch,
-						  &large_watch.probe));
+	watch_calls(test, &large_watch.probe, "cache_tag_flush_range",
+		    watch_large);
 	KUNIT_ASSERT_EQ(test, 0, iommu_map(domain, iova, ALIGN(PHYS, SZ_2M),
 					   SZ_2M, IOMMU_READ, GFP_KERNEL));
 	KUNIT_EXPECT_EQ(test, 1, large_watch.flushes);
 	KUNIT_EXPECT_EQ(test, 1, large_watch.references);
 	KUNIT_EXPECT_EQ(test, SZ_2M, iommu_unmap(domain, iova, SZ_2M));
+	dmar_domain->iommu_superpage = superpage;
+	domain->pgsize_bitmap = sizes;
 }
 
 /* A slot lets the device do what the transfer's direction is, and no more. */

@@ -18,7 +18,6 @@
 #define LENGTH (4 * PAGE)
 #define DEPTH 16
 #define SIZE (DEPTH * LENGTH)
-#define HUGE (2UL << 20)
 #define SLOTS 32
 
 /* UNUSED is not read into while the provider is there */
@@ -190,14 +189,8 @@ static void check_reads(void)
 /* A huge page in the place of a buffer is looked for in all the others. */
 static void replace(void)
 {
-	unsigned char *map = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *map = map_huge_page();
 
-	if (map == MAP_FAILED)
-		err(1, "mmap");
-	map += -(uintptr_t)map % HUGE;
-	madvise(map, HUGE, MADV_HUGEPAGE);
-	memset(map, 0, HUGE);
 	buffers[P2P] = (struct iovec){ map, HUGE };
 	expect("update", update(P2P, buffers[P2P]), 1);
 	if (opt.alone)
