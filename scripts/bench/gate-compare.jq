@@ -2,14 +2,15 @@
 # Compare the medians of a kernel, $now[0], with those of the baseline, $baseline[0]; both are of gate-medians.jq.
 # Prints KTAP.
 
-# By what factor instructions of a kind may grow: a quarter more than a boot of the case lay off, at least what boots of
-# any case do, as interrupts are shared by chance; and eight instructions, which matter to a case that takes a hundred.
+# By what factor instructions of a kind may grow: a quarter more than equal boots of the case lay apart, but at least as
+# far as boots of any case may lie apart, since completions share interrupts by chance; of mapping, also at least by 8
+# instructions, which matters to a case that takes a hundred.
 def allowed($old; kind):
 	1 + ([1.25 * $old.apart[kind],
 		{map_unmap: 0.02, path: 0.05}[kind],
 		if kind == "map_unmap" then 8 / $old.map_unmap else 0 end] | max);
 
-# What the baseline would have taken in so many batches.
+# What the baseline would take if its I/Os completed in this many batches.
 def expected($old; $batches; kind): $old[kind] + ($batches - $old.batches) * $old.batch_cost[kind];
 
 def more_calls($old; $new):

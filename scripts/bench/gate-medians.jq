@@ -13,7 +13,7 @@ def apart:
 
 def batches: .calls.completion_batch // 0;
 
-# Least squares: by how much the field grows with a batch more for each I/O, at least 0.
+# Least squares: by how much the field grows if each I/O takes one batch more, at least 0.
 def slope(field):
 	if . == [] then 0 else
 		(map(batches) | mean) as $x
@@ -24,21 +24,21 @@ def slope(field):
 
 def slopes: {map_unmap: slope(.map_unmap_class), path: slope(.path)};
 
-# What a batch costs in one topology: of the memory and size that has a case of depth 1, where each I/O is a batch.
-# I/Os submitted together cost less, which is no batch of completions.
+# What a batch of completions costs in one topology, from the cases of each memory and size that also has a case of depth
+# 1, where each I/O is a batch. Cases that submit several I/Os together are left out, as that alone makes them cheaper.
 def topology_batch_cost:
 	map(select(.depth == 1) | [.memory, .direction, .size]) as $alike
 	| map(select(.batch == 1 and ([.memory, .direction, .size] | IN($alike[]))))
 	| slopes;
 
-# What a batch costs in one case. Its own boots tell only if their batches differ by more than the chance of a few
-# instructions.
+# What a batch costs in one case: what it costs in the topology, or more if boots of the case say so. They are asked only
+# if their batches differ enough.
 def batch_cost($topology):
 	(if (map(batches) | max - min) < 0.2 then {} else slopes end) as $own
 	| $topology
 	| with_entries(.value = ([.value, $own[.key] // 0] | max | tenth));
 
-# Calls per I/O. Each batch of completions has one sync; those beyond are alone.
+# Calls per I/O. Each batch of completions has one sync; iotlb_sync_alone counts those beyond that.
 def calls:
 	map(.calls | .iotlb_sync_alone = ([(.iotlb_sync // 0) - .completion_batch, 0] | max)) as $calls
 	| ["classification", "iotlb_sync_alone", "pool_allocation", "iova_allocation"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# What scripts/bench/run-matrix counted, with all that maps as mapping.
+# What scripts/bench/run-matrix counted, with all of mapping counted as such.
 
-# To find a registered buffer mapped is its mapping, of which scripts/count/layers has one function as the driver's.
+# For a registered buffer, mapping is to find it mapped. One function of that is the driver's in scripts/count/layers.
 def whole_mapping:
 	(.functions.nvme.nvme_dma_buffer_client // 0) as $found
 	| .map_unmap += $found

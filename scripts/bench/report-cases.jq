@@ -8,12 +8,12 @@ include "mapping";
 def mean: add / length;
 def apart: max - min;
 
-# Boots that lie further apart than their mean give no figure: mapping a buffer once takes as much as all I/Os then.
+# Boots further apart than their mean give no figure: then mapping the buffer once takes as much as all the I/Os.
 def repeats: mean >= apart;
 
 def pages: if endswith("m") then .[:-1] | tonumber * 256 elif endswith("k") then .[:-1] | tonumber / 4 else 1 end;
 
-# What nothing can do without; a bounce buffer or metadata has no such figure.
+# The least that mapping can take; not known with bounce buffers or metadata.
 def least:
 	. as $case
 	| (if .memory | test("^(p2p|sgl|(p2p|sgl)-registered|window.*|contiguous.*)$") then "range" else "pages" end) as $form
@@ -41,7 +41,7 @@ def mean_by_name(object):
 	| from_entries;
 
 [$environment[0].kernels[].kernel] as $order
-# Whether the pages of host memory are neighbours is chance, unless a case says so: one page compares, several do not.
+# Whether pages of host memory are neighbours is chance unless the case sees to it, so of the others take one page only.
 | [inputs.cases[] | whole_mapping | select((.size | pages) == 1 or (.memory | IN("host", "registered") | not))]
 | group_by([.kernel, .topology, .name])
 | map(. as $boots

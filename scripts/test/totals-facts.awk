@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# What the KTAP of one boot says was done there: faults, removals, timeouts, cells of the matrix, random operations, and
+# What the KTAP of one boot says the tests did: faults, removals, timeouts, cells of the matrix, random operations, and
 # leaks found. Reads the KTAP; the variable kernel is the kernel booted. Prints a JSON object for each.
 
 function fact(kind, name, topology, count, more) {
