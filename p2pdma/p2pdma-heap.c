@@ -185,7 +185,12 @@ static int p2pdma_buffer_alloc_memory(struct p2pdma_buffer *buf, size_t len)
 	size_t max = len;
 	int ret;
 
+	/* Others need not do without for what cannot be had. */
+	if (p2pdma_available(buf->heap->provider) < len)
+		return -ENOMEM;
 	while (len) {
+		if (READ_ONCE(buf->heap->closing))
+			return -ENODEV;
 		max = min(max, len);
 		ret = p2pdma_buffer_add_piece(buf, max);
 		if (!ret)
@@ -518,6 +523,9 @@ static vm_fault_t p2pdma_heap_fault(struct vm_fault *vmf)
 	struct p2pdma_buffer *buf = vmf->vma->vm_private_data;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
+	/* Who revokes it holds the lock until all I/O to it has ended. */
+	if (READ_ONCE(buf->revoked))
+		return ret;
 	dma_resv_lock(buf->dmabuf->resv, NULL);
 	if (!buf->revoked)
 		ret = p2pdma_buffer_fault(buf, vmf);
@@ -719,7 +727,7 @@ static void p2pdma_buffer_stop(struct p2pdma_buffer *buf)
 	struct dma_resv *resv = buf->dmabuf->resv;
 
 	dma_resv_lock(resv, NULL);
-	buf->revoked = true;
+	WRITE_ONCE(buf->revoked, true);
 	dma_buf_move_notify(buf->dmabuf);
 	unmap_mapping_range(buf->inode->i_mapping, 0, 0, 1);
 	if (dma_resv_get_singleton(resv, DMA_RESV_USAGE_BOOKKEEP, &buf->fence))

@@ -7,6 +7,8 @@
 
 struct pci_dev;
 
+size_t p2pdma_available(struct pci_dev *pdev);
+
 #ifdef CONFIG_PCI_P2PDMA_HEAP
 void p2pdma_heap_add(struct pci_dev *provider);
 void p2pdma_heap_remove(struct pci_dev *provider);
