@@ -30,6 +30,8 @@ struct trial_args {
 	uint64_t lba;
 	bool select; /* a buffer that was provided */
 	unsigned int count; /* of vectors */
+	void (*lose)(unsigned char *page); /* so that it cannot be written to */
+	bool ring; /* by io_uring */
 	bool reference; /* by vmsplice(), not a copy */
 	unsigned int flags; /* of vmsplice() */
 };
@@ -271,6 +273,108 @@ static long pin_fails(const struct trial_args *args)
 	return CONTENT_SIZE;
 }
 
+static void unmap_page(unsigned char *page)
+{
+	if (munmap(page, PAGE))
+		err(1, "munmap");
+}
+
+static void take_all_rights(unsigned char *page)
+{
+	if (mprotect(page, PAGE, PROT_NONE))
+		err(1, "mprotect");
+}
+
+static void make_readable(unsigned char *page)
+{
+	if (mprotect(page, PAGE, PROT_READ))
+		err(1, "mprotect");
+}
+
+static void drop_page(unsigned char *page)
+{
+	if (madvise(page, PAGE, MADV_DONTNEED))
+		err(1, "madvise");
+}
+
+#define UNTOUCHED 0x5eed5eed5eed5eed
+#define MAX_VECTORS 256 /* of a bio */
+
+/*
+ * Whether what is before @end is the drive's, and what is between that and the lost page is so or untouched. From the
+ * lost page on, which can be looked at if it is readable, all is untouched.
+ */
+static bool is_right(const unsigned char *data, const unsigned char *drive,
+		     size_t size, size_t end, size_t lost, bool readable)
+{
+	for (size_t at = 0; at < size; at += 512) {
+		uint64_t word, right = *(const uint64_t *)(drive + at);
+
+		if (at / PAGE == lost && !readable)
+			continue;
+		word = *(const volatile uint64_t *)(data + at);
+		if (word == right ? at / PAGE >= lost :
+				    word != UNTOUCHED || at < end)
+			return false;
+	}
+	return true;
+}
+
+static long read_with(struct io_uring *ring, int fd, unsigned char *data, size_t size)
+{
+	struct io_uring_cqe *cqe;
+	long ret;
+
+	if (!ring)
+		return RESULT(pread(fd, data, size, 0));
+	io_uring_prep_read(io_uring_get_sqe(ring), fd, data, size, 0);
+	io_uring_submit(ring);
+	ret = io_uring_wait_cqe(ring, &cqe) ?: cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return ret;
+}
+
+/*
+ * In much memory, of several folios, one page in turn cannot be written to. As on stock, what lies before it is read,
+ * and the result says how much if a bio could have had all of it.
+ */
+static long page_lost(const struct trial_args *args)
+{
+	static const size_t sizes[] = { MAX_VECTORS, MAX_VECTORS + 1, 2048 };
+	static const size_t places[] = { 0, 1, 16, 255, 256, 257, 511, 512, 513, 1500, 2047 };
+	struct io_uring ring;
+	unsigned char *drive;
+	int fd;
+
+	drive = fill_drive(opt.device, 2048 * PAGE, &fd);
+	if (args->ring && io_uring_queue_init(4, &ring, 0))
+		errx(1, "io_uring_queue_init");
+	for (unsigned int i = 0; i < 3 * sizeof(places) / sizeof(*places); i++) {
+		size_t pages = sizes[i % 3], lost = places[i / 3];
+		unsigned char *data;
+		long ret, expect;
+
+		if (lost >= pages)
+			continue;
+		data = map_p2p(pages);
+		for (size_t at = 0; at < pages * PAGE; at += 512)
+			*(volatile uint64_t *)(data + at) = UNTOUCHED;
+		args->lose(data + lost * PAGE);
+		ret = read_with(args->ring ? &ring : NULL, fd, data, pages * PAGE);
+		expect = pages > MAX_VECTORS && args->ring ? -EIO :
+			 pages > MAX_VECTORS || !lost ? -EFAULT :
+							 (long)(lost * PAGE);
+		if (ret != expect ||
+		    !is_right(data, drive, pages * PAGE, ret > 0 ? ret : 0,
+			      lost, args->lose == make_readable)) {
+			printf("page %zu of %zu: %s, ", lost, pages, result_name(ret));
+			return ret != expect ? -EIO : -EBADMSG;
+		}
+		munmap(data, pages * PAGE);
+	}
+	return 0;
+}
+
 /* One page in every place of a vector. */
 static long same_page(const struct trial_args *args)
 {
@@ -474,6 +578,18 @@ static const struct trial trials[] = {
 	  WITH(pin_fails, .host = false), .expect = CONTENT_SIZE },
 	{ "pin-fails-host", "the same of host memory",
 	  WITH(pin_fails, .host = true), .expect = CONTENT_SIZE },
+	{ "page-unmapped", "read to much memory, one page of which is unmapped",
+	  WITH(page_lost, .lose = unmap_page), .expect = 0 },
+	{ "page-unmapped-uring", "the same by io_uring",
+	  WITH(page_lost, .lose = unmap_page, .ring = true), .expect = 0 },
+	{ "page-no-rights", "read to much memory, one page of which is PROT_NONE",
+	  WITH(page_lost, .lose = take_all_rights), .expect = 0 },
+	{ "page-readable", "the same, but PROT_READ",
+	  WITH(page_lost, .lose = make_readable), .expect = 0 },
+	{ "page-readable-uring", "the same by io_uring",
+	  WITH(page_lost, .lose = make_readable, .ring = true), .expect = 0 },
+	{ "page-dropped", "the same after MADV_DONTNEED",
+	  WITH(page_lost, .lose = drop_page), .expect = 0 },
 	{ "readable-target", "read to PROT_READ",
 	  WITH(rights, .prot = PROT_READ), .expect = -EFAULT },
 	{ "readable-source", "write from PROT_READ",

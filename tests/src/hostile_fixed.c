@@ -22,6 +22,8 @@
 
 struct trial_args {
 	void (*end)(void); /* of a process */
+	int prot; /* what mprotect() leaves the memory for a while */
+	unsigned int pieces; /* in so many calls */
 };
 
 static struct io_uring ring;
@@ -536,6 +538,141 @@ static long many_vectors(void)
 	return memcmp(map + 512, content, SIZE) ? -EBADMSG : 0;
 }
 
+/* How often the kernel has called a function whose calls the case counts */
+static long calls(const char *function)
+{
+	FILE *profile = fopen("/sys/kernel/tracing/kprobe_profile", "r");
+	long hits, missed;
+	char name[64];
+
+	while (profile && fscanf(profile, "%63s %ld %ld", name, &hits, &missed) == 3) {
+		if (!strcmp(name, function)) {
+			fclose(profile);
+			return hits + missed;
+		}
+	}
+	errx(1, "no kprobe is at %s()", function);
+}
+
+static void take_rights(const struct trial_args *args, unsigned char *memory, size_t size)
+{
+	size_t piece = size / args->pieces;
+
+	for (size_t at = 0; at < size; at += piece)
+		if (mprotect(memory + at, piece, args->prot))
+			err(1, "mprotect");
+	if (mprotect(memory, size, PROT_READ | PROT_WRITE))
+		err(1, "mprotect");
+}
+
+/* Return: how often pages were walked through to pin that much memory, whose last part moves right data then. */
+static long rounds_for(const struct trial_args *args, size_t size)
+{
+	struct iovec iov = { map_memory(opt.p2p, size), size };
+	long before, rounds, ret;
+
+	take_rights(args, iov.iov_base, size);
+	before = calls("gup_fast_fallback");
+	ret = io_uring_register_buffers(&ring, &iov, 1);
+	rounds = calls("gup_fast_fallback") - before;
+	if (ret)
+		return ret;
+	map = (unsigned char *)iov.iov_base + size - SIZE;
+	submit_all(&ring);
+	ret = reap_all(&ring);
+	if (ret == LENGTH && differs(map))
+		ret = -EBADMSG;
+	munmap(iov.iov_base, size);
+	return ret == LENGTH ? io_uring_unregister_buffers(&ring) ?: rounds : ret;
+}
+
+/*
+ * After mprotect() no page of P2P memory is writable before somebody touches it, and each piece stays a mapping of its
+ * own. What is pinned again whenever one page more was touched takes time by the square. Here: a try as host memory,
+ * one that finds nothing writable, and one after each mapping that was made so. Return: 0, or how many rounds are too
+ * many.
+ */
+static long after_mprotect(const struct trial_args *args)
+{
+	static const size_t sizes[] = { SIZE, 4 * SIZE, 16 * SIZE };
+	long ret;
+
+	if (opt.stock)
+		return -EFAULT;
+	content = fill_drive(opt.device, SIZE, &fd);
+	ret = set_up_ring(&ring);
+	for (unsigned int i = 0; !ret && i < sizeof(sizes) / sizeof(*sizes); i++) {
+		ret = rounds_for(args, sizes[i]);
+		printf("%zu pages: %ld rounds, ", sizes[i] / PAGE, ret);
+		if (ret >= 0 && ret <= 2 + args->pieces)
+			ret = 0;
+	}
+	return ret;
+}
+
+#define FILE_PAGES 64UL
+
+/* How many pages of a mapped file the page cache has to write back: bit 4 of their flags */
+static long dirty_pages(const unsigned char *file)
+{
+	int fd = open_path(O_RDONLY, "/proc/kpageflags");
+	long dirty = 0;
+
+	for (size_t at = 0; at < FILE_PAGES * PAGE; at += PAGE) {
+		uint64_t flags;
+
+		/* which has a frame when it was touched */
+		(void)*(const volatile unsigned char *)(file + at);
+		if (pread(fd, &flags, sizeof(flags), frame(file + at) * sizeof(flags)) != sizeof(flags))
+			err(1, "/proc/kpageflags");
+		dirty += flags >> 4 & 1;
+	}
+	close(fd);
+	return dirty;
+}
+
+/* So much of the buffer before the file: of P2P memory, or of the host's */
+static long dirtied(int file, const char *p2p, size_t before)
+{
+	size_t size = before + FILE_PAGES * PAGE;
+	struct iovec iov = { map_memory(p2p, size), size };
+	unsigned char *pages = (unsigned char *)iov.iov_base + before;
+	long dirty, ret;
+
+	if (mmap(pages, FILE_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED)
+		err(1, "%s", opt.device);
+	if (dirty_pages(pages))
+		errx(1, "%s is dirty before it is given away", opt.device);
+	ret = io_uring_register_buffers(&ring, &iov, 1);
+	dirty = dirty_pages(pages);
+	/* a count that does not count tells nothing */
+	for (size_t at = FILE_PAGES / 2 * PAGE; at < FILE_PAGES * PAGE; at += PAGE)
+		*(volatile unsigned char *)(pages + at) = 0;
+	if (dirty_pages(pages) < (long)FILE_PAGES / 2)
+		errx(1, "what is written to is not dirty");
+	if (msync(pages, FILE_PAGES * PAGE, MS_SYNC))
+		err(1, "%s", opt.device);
+	munmap(iov.iov_base, size);
+	return ret == -EFAULT ? dirty : ret ?: -EEXIST;
+}
+
+/*
+ * A mapped file, here the drive's page cache, cannot be registered. To make its pages writable before that is found
+ * dirties it. Return: how many pages.
+ */
+static long refused_file(void)
+{
+	int file = open_path(O_RDWR, "%s", opt.device);
+	long ret;
+
+	content = fill_drive(opt.device, SIZE, &fd);
+	ret = set_up_ring(&ring);
+	ret = ret ?: dirtied(file, NULL, 0);
+	ret = ret ?: dirtied(file, NULL, LENGTH);
+	return ret ?: dirtied(file, opt.p2p, LENGTH);
+}
+
 #define STOCK .differs = true, .stock = -EFAULT
 
 static const struct trial trials[] = {
@@ -578,6 +715,17 @@ static const struct trial trials[] = {
 	{ "passthrough", "read into it by a command passed through",
 	  passthrough, .expect = -EOPNOTSUPP, STOCK },
 	{ "ring", "have a ring in P2P memory", ring_memory, .expect = -EFAULT },
+	{ "no-rights", "register it after PROT_NONE, in rounds that are not by pages",
+	  WITH(after_mprotect, .prot = PROT_NONE, .pieces = 1), .expect = 0,
+	  STOCK },
+	{ "readable", "the same after PROT_READ",
+	  WITH(after_mprotect, .prot = PROT_READ, .pieces = 1), .expect = 0,
+	  STOCK },
+	{ "readable-pieces", "the same after PROT_READ of each quarter",
+	  WITH(after_mprotect, .prot = PROT_READ, .pieces = 4), .expect = 0,
+	  STOCK },
+	{ "refused-file", "register a mapped file, of which no page is dirty then",
+	  refused_file, .expect = 0 },
 	{ "limit", "register more than one may lock", limit, .expect = -ENOMEM,
 	  STOCK },
 	{}
