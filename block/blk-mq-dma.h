@@ -417,9 +417,9 @@ static __always_inline void blk_dma_keep(struct blk_dma_mapping *m,
  *
  * Context: any.
  * Return: true with a range in @iter. False and nothing mapped, with the reason
- * in @iter->status: BLK_STS_TARGET if the device cannot reach the memory,
- * BLK_STS_RESOURCE if it is worth trying again, BLK_STS_IOERR if the IOMMU failed
- * in another way.
+ * in @iter->status: BLK_STS_RESOURCE if it is worth trying again, BLK_STS_TARGET
+ * if the device cannot reach the memory or it is a peer's and the IOMMU failed,
+ * BLK_STS_IOERR if the IOMMU failed for host memory.
  */
 static __always_inline bool blk_dma_map_data(struct blk_dma_client *client,
 					     struct request *req,

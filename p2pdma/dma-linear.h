@@ -26,7 +26,7 @@ DECLARE_TRACEPOINT(dma_map_page);
 static inline bool dma_mappings_watched(void)
 {
 	return IS_ENABLED(CONFIG_DMA_API_DEBUG) || IS_ENABLED(CONFIG_KMSAN) ||
-	       tracepoint_enabled(dma_map_page);
+	       (IS_ENABLED(CONFIG_HAS_DMA) && tracepoint_enabled(dma_map_page));
 }
 
 #ifdef CONFIG_HAS_DMA
