@@ -779,6 +779,7 @@ struct p2p_page {
 	enum zone_type zone; /* where it goes back to */
 	struct pci_dev provider;
 	struct pci_p2pdma_pagemap pagemap;
+	u8 map_types[P2PDMA_NR_MAP_TYPES];
 };
 
 static void p2p_page_free(void *data)
@@ -790,12 +791,9 @@ static void p2p_page_free(void *data)
 	__free_page(p2p->page);
 }
 
-/* A page that is lent to a provider, whose only peer is fake_peer(). */
-static struct page *p2p_page(struct kunit *test)
+/* A page that is lent to a provider, whose only peer is fake_peer(), by @map. */
+static struct page *p2p_page(struct kunit *test, enum pci_p2pdma_map_type map)
 {
-	static const u8 map_types[P2PDMA_NR_MAP_TYPES] = {
-		[1] = PCI_P2PDMA_MAP_BUS_ADDR,
-	};
 	struct p2p_page *p2p = kunit_kzalloc(test, sizeof(*p2p), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, p2p);
@@ -804,8 +802,11 @@ static struct page *p2p_page(struct kunit *test)
 	p2p->zone = page_zonenum(p2p->page);
 	p2p->pagemap.mem.owner = &p2p->provider.dev;
 	p2p->pagemap.mem.bus_offset = BUS_OFFSET;
-	p2p->pagemap.mem.map_types = map_types;
+	p2p->map_types[1] = map;
+	p2p->pagemap.mem.map_types = p2p->map_types;
 	p2p->pagemap.pgmap.type = MEMORY_DEVICE_PCI_P2PDMA;
+	p2p->pagemap.pgmap.range.start = page_to_phys(p2p->page);
+	p2p->pagemap.pgmap.range.end = page_to_phys(p2p->page) + PAGE_SIZE - 1;
 	set_page_zone(p2p->page, ZONE_DEVICE);
 	p2p->page->pgmap = &p2p->pagemap.pgmap;
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, p2p_page_free,
@@ -821,7 +822,7 @@ static void map_unreachable_test(struct kunit *test)
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
 
-	f->vecs[0][0].bv_page = p2p_page(test);
+	f->vecs[0][0].bv_page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
 							   &iter));
 	expect_error(test, &iter, -EREMOTEIO);
@@ -848,7 +849,7 @@ static void map_mixed_test(struct kunit *test)
 
 	host.paddr = real_addr(host.paddr);
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
-	f->vecs[0][1].bv_page = p2p_page(test);
+	f->vecs[0][1].bv_page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
 	blk_dma_client_init(&client, dev, 0);
 	KUNIT_EXPECT_TRUE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
 						 NULL));
@@ -869,7 +870,7 @@ static void map_mixed_test(struct kunit *test)
 static void map_bus_addr_test(struct kunit *test)
 {
 	struct device *dev = fake_peer(test);
-	struct page *page = p2p_page(test);
+	struct page *page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
 	struct phys_vec want;
@@ -890,6 +891,30 @@ static void map_bus_addr_test(struct kunit *test)
 	}
 }
 
+/* Through the host bridge nothing is mapped, but what the device cannot address fails. */
+static void map_host_bridge_test(struct kunit *test)
+{
+	struct page *page = p2p_page(test, PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
+	struct fake_rq *f = lay_rq(test, &walk_cases[0], false);
+	struct device *dev = fake_peer(test);
+	struct dma_iova_state state;
+	struct blk_dma_iter iter;
+	struct phys_vec want;
+
+	f->vecs[0][0].bv_page = page;
+	want.paddr = phys_to_dma_unencrypted(dev, bvec_phys(&f->vecs[0][0]));
+	want.len = f->vecs[0][0].bv_len;
+	KUNIT_ASSERT_TRUE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							  &iter));
+	expect_vec(test, 0, &want, iter.addr, iter.len);
+	KUNIT_EXPECT_EQ(test, iter.mode, BLK_DMA_LINEAR);
+
+	dev->coherent_dma_mask = page_to_phys(page) - 1;
+	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
+							   &iter));
+	expect_error(test, &iter, -EREMOTEIO);
+}
+
 /* The offset is that of the provider's memory alone. */
 static void map_mixed_bus_addr_test(struct kunit *test)
 {
@@ -905,7 +930,7 @@ static void map_mixed_bus_addr_test(struct kunit *test)
 	bool more;
 
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
-	f->vecs[0][1].bv_page = p2p_page(test);
+	f->vecs[0][1].bv_page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
 	blk_dma_client_init(&client, dev, 0);
 	walk_init(f, &walk, false);
 	more = blk_dma_map_data(&client, &f->rq, &m, &iter, NULL);
@@ -970,6 +995,7 @@ static struct kunit_case blk_mq_dma_cases[] = {
 	KUNIT_CASE(map_unreachable_test),
 	KUNIT_CASE(map_mixed_test),
 	KUNIT_CASE(map_bus_addr_test),
+	KUNIT_CASE(map_host_bridge_test),
 	KUNIT_CASE(map_mixed_bus_addr_test),
 	KUNIT_CASE(map_error_test),
 	{}

@@ -185,12 +185,12 @@ static int p2pdma_buffer_alloc_memory(struct p2pdma_buffer *buf, size_t len)
 	size_t max = len;
 	int ret;
 
-	/* Others need not do without for what cannot be had. */
-	if (p2pdma_available(buf->heap->provider) < len)
-		return -ENOMEM;
 	while (len) {
 		if (READ_ONCE(buf->heap->closing))
 			return -ENODEV;
+		/* Others need not do without for what cannot be had. */
+		if (p2pdma_available(buf->heap->provider) < len)
+			return -ENOMEM;
 		max = min(max, len);
 		ret = p2pdma_buffer_add_piece(buf, max);
 		if (!ret)

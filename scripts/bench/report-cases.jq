@@ -8,8 +8,8 @@ include "mapping";
 def mean: add / length;
 def apart: max - min;
 
-# Boots further apart than their mean give no figure: then mapping the buffer once takes as much as all the I/Os.
-def repeats: mean >= apart;
+# Boots further apart than half of their mean give no figure: then mapping the buffer once takes as much as all the I/Os.
+def repeats: mean >= 2 * apart;
 
 def pages: if endswith("m") then .[:-1] | tonumber * 256 elif endswith("k") then .[:-1] | tonumber / 4 else 1 end;
 
@@ -21,7 +21,7 @@ def least:
 	| (.memory | test("^window|(^|-)registered$|^scattered$")) as $mapped_before
 	| (if (.topology | test("^(vtd|viommu|amd)")) and ($mapped_before | not) then "iova" elif $sgl then "sgl" else "prp" end) as $way
 	# a list of PRPs is written when the buffer is mapped
-	| (if .memory | test("registered$|^scattered$") then [.size | pages, 2] | min else .size | pages end) as $pages
+	| (if .memory | test("(^|-)registered$|^scattered$") then [.size | pages, 2] | min else .size | pages end) as $pages
 	| first($bound[0][]
 		| select(.way == "\($form)-\($way)" and .pages == $pages and ($case.topology | contains(",") | not)).instructions)
 		// null;

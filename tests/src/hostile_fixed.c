@@ -304,6 +304,16 @@ static long to_pipe(void)
 	return to_file(fds[1], true);
 }
 
+/* Refused at once, not when there is something to read. */
+static long from_empty_pipe(void)
+{
+	int fds[2];
+
+	if (pipe(fds))
+		err(1, "pipe");
+	return to_file(fds[0], false);
+}
+
 static long to_tmpfs(void)
 {
 	char name[] = "/dev/shm/lab.XXXXXX";
@@ -706,6 +716,8 @@ static const struct trial trials[] = {
 	{ "busy-page", "write it to what the page cache cannot drop", busy_page,
 	  .expect = -EBUSY, STOCK },
 	{ "pipe", "write it to a pipe", to_pipe, .expect = -EOPNOTSUPP, STOCK },
+	{ "empty-pipe", "read into it from a pipe that nobody writes to",
+	  from_empty_pipe, .expect = -EOPNOTSUPP, STOCK },
 	{ "tmpfs", "write it to a file of no drive", to_tmpfs,
 	  .expect = -EOPNOTSUPP, STOCK },
 	{ "cold-file", "read into it from a file, through the page cache",
