@@ -32,6 +32,10 @@ MODULE_PARM_DESC(provider, "PCI devices whose P2P memory dma-bufs that wander mo
 #define COPY_LATER_MS 4
 #define OFF_BY 2 /* bytes, EXPORTER_UNALIGNED */
 
+/* EXPORTER_REPEATS: each GiB, which is a vector of io_uring, is the same 2 MiB all over, and no GiB is like another. */
+#define ENTRIES_ALIKE (SZ_1G / SZ_2M)
+#define PAGES_ALIKE (SZ_2M >> PAGE_SHIFT)
+
 /**
  * struct memory - where a dma-buf is
  * @pages: each of its pages; owned
@@ -49,7 +53,7 @@ struct memory {
 /**
  * struct moving_buf - a dma-buf
  * @behaviour: EXPORTER_*
- * @nr: how many pages, before they repeat
+ * @nr: how many pages there are; a GiB of who repeats has PAGES_ALIKE of them
  * @turn: how often it has moved
  * @now: where it is; protected by the reservation lock
  * @left: where it was before; no pages if it did not move; as @now
@@ -231,13 +235,22 @@ static dma_addr_t map_entry(struct device *dev, struct scatterlist *sg,
 				  DMA_ATTR_SKIP_CPU_SYNC);
 }
 
-static void unmap_entries(struct device *dev, struct sg_table *sgt,
-			  unsigned int nr, enum dma_data_direction dir)
+/* Whether an entry has the address of the one before */
+static bool is_alike(const struct moving_buf *buf, unsigned int entry)
+{
+	return buf->behaviour & EXPORTER_REPEATS && entry % ENTRIES_ALIKE;
+}
+
+static void unmap_entries(const struct moving_buf *buf, struct device *dev,
+			  struct sg_table *sgt, unsigned int nr,
+			  enum dma_data_direction dir)
 {
 	struct scatterlist *sg;
 	unsigned int i;
 
 	for_each_sg(sgt->sgl, sg, nr, i) {
+		if (is_alike(buf, i))
+			continue;
 		if (is_pci_p2pdma_page(sg_page(sg)))
 			dma_unmap_resource(dev, sg_dma_address(sg), sg->length,
 					   dir, 0);
@@ -248,13 +261,6 @@ static void unmap_entries(struct device *dev, struct sg_table *sgt,
 	}
 }
 
-/* How many entries to map: of those that are alike only the first */
-static unsigned int nr_entries(const struct moving_buf *buf,
-			       const struct sg_table *sgt)
-{
-	return buf->behaviour & EXPORTER_REPEATS ? 1 : sgt->orig_nents;
-}
-
 static int map_entries(struct moving_buf *buf, struct device *dev,
 		       struct sg_table *sgt, enum dma_data_direction dir)
 {
@@ -263,10 +269,10 @@ static int map_entries(struct moving_buf *buf, struct device *dev,
 	unsigned int i;
 
 	for_each_sgtable_sg(sgt, sg, i) {
-		if (i < nr_entries(buf, sgt))
+		if (!is_alike(buf, i))
 			addr = map_entry(dev, sg, dir);
 		if (dma_mapping_error(dev, addr)) {
-			unmap_entries(dev, sgt, i, dir);
+			unmap_entries(buf, dev, sgt, i, dir);
 			return -EIO;
 		}
 		sg_dma_address(sg) = addr;
@@ -309,7 +315,8 @@ static int alloc_table(const struct dma_buf *dmabuf, struct sg_table *sgt)
 	if (ret)
 		return ret;
 	for_each_sgtable_sg(sgt, sg, i)
-		sg_set_page(sg, buf->now.pages[0], SZ_2M, 0);
+		sg_set_page(sg, buf->now.pages[i / ENTRIES_ALIKE * PAGES_ALIKE],
+			    SZ_2M, 0);
 	return 0;
 }
 
@@ -351,7 +358,7 @@ static void moving_unmap(struct dma_buf_attachment *attach,
 	if (buf->behaviour & EXPORTER_UNALIGNED)
 		sg_dma_address(sgt->sgl) -= OFF_BY;
 	if (is_by_entry(buf))
-		unmap_entries(attach->dev, sgt, nr_entries(buf, sgt), dir);
+		unmap_entries(buf, attach->dev, sgt, sgt->orig_nents, dir);
 	else if (!(buf->behaviour & EXPORTER_PHYSICAL))
 		dma_unmap_sgtable(attach->dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	sg_free_table(sgt);
@@ -526,6 +533,15 @@ static long exporter_move(int fd)
 	return ret;
 }
 
+static struct page *page_at(const struct moving_buf *buf, u64 at)
+{
+	unsigned int i = at >> PAGE_SHIFT;
+
+	if (buf->behaviour & EXPORTER_REPEATS)
+		i = (at >> 30) * PAGES_ALIKE + i % PAGES_ALIKE;
+	return buf->now.pages[i];
+}
+
 /* Copy between the dma-buf, where it is now, and @data. */
 static void copy_data(struct dma_buf *dmabuf, u64 at, size_t length, void *data,
 		      bool write)
@@ -536,8 +552,7 @@ static void copy_data(struct dma_buf *dmabuf, u64 at, size_t length, void *data,
 	dma_resv_lock(dmabuf->resv, NULL);
 	wait_for_data(dmabuf);
 	for (; length; at += part, data += part, length -= part) {
-		unsigned int i = (at >> PAGE_SHIFT) % buf->nr;
-		struct page *page = buf->now.pages[i];
+		struct page *page = page_at(buf, at);
 
 		part = min_t(size_t, length, PAGE_SIZE - offset_in_page(at));
 		if (write)
@@ -581,7 +596,7 @@ static long exporter_data(const struct exporter_data *d)
 static unsigned int pages_of(const struct exporter_create *c)
 {
 	if (c->behaviour & EXPORTER_REPEATS)
-		return SZ_2M >> PAGE_SHIFT;
+		return DIV_ROUND_UP(c->size, SZ_1G) * PAGES_ALIKE;
 	return (c->size >> PAGE_SHIFT) + !!(c->behaviour & EXPORTER_UNALIGNED);
 }
 

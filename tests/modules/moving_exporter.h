@@ -19,7 +19,7 @@
 #define EXPORTER_WANDERS 64U	/* between host memory and that of the module's providers */
 #define EXPORTER_RESOURCE 128U	/* maps P2P memory as a BAR, without its pages, whoever may reach it */
 #define EXPORTER_HALF 256U	/* its first half is host memory, wherever it wanders */
-#define EXPORTER_REPEATS 512U	/* the same 2 MiB of host memory again and again */
+#define EXPORTER_REPEATS 512U	/* each GiB is the same 2 MiB of host memory again and again, and no GiB as another */
 #define EXPORTER_UNALIGNED 1024U	/* one range, from the third byte of a page on */
 #define EXPORTER_BEHAVIOURS 2047U
 

@@ -24,6 +24,7 @@ struct trial_args {
 	void (*end)(void); /* of a process */
 	int prot; /* what mprotect() leaves the memory for a while */
 	unsigned int pieces; /* in so many calls */
+	bool between; /* every second page is host memory that nobody has touched */
 };
 
 static struct io_uring ring;
@@ -575,6 +576,15 @@ static void take_rights(const struct trial_args *args, unsigned char *memory, si
 		err(1, "mprotect");
 }
 
+/* Up to where the I/O goes. */
+static void put_host_between(unsigned char *memory, size_t size)
+{
+	for (size_t at = PAGE; at < size - SIZE; at += 2 * PAGE)
+		if (mmap(memory + at, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			err(1, "mmap");
+}
+
 /* Return: how often pages were walked through to pin that much memory, whose last part moves right data then. */
 static long rounds_for(const struct trial_args *args, size_t size)
 {
@@ -582,6 +592,8 @@ static long rounds_for(const struct trial_args *args, size_t size)
 	long before, rounds, ret;
 
 	take_rights(args, iov.iov_base, size);
+	if (args->between)
+		put_host_between(iov.iov_base, size);
 	before = calls("gup_fast_fallback");
 	ret = io_uring_register_buffers(&ring, &iov, 1);
 	rounds = calls("gup_fast_fallback") - before;
@@ -736,6 +748,9 @@ static const struct trial trials[] = {
 	{ "readable-pieces", "the same after PROT_READ of each of 64 parts",
 	  WITH(after_mprotect, .prot = PROT_READ, .pieces = 64), .expect = 0,
 	  STOCK },
+	{ "readable-between", "the same with untouched host pages between",
+	  WITH(after_mprotect, .prot = PROT_READ, .pieces = 1, .between = true),
+	  .expect = 0, STOCK },
 	{ "refused-file", "register a mapped file, of which no page is dirty then",
 	  refused_file, .expect = 0 },
 	{ "limit", "register more than one may lock", limit, .expect = -ENOMEM,

@@ -14,6 +14,7 @@
 #include "passthrough.h"
 
 #define BUFFER (256UL << 10)
+#define GUARD 64
 
 enum engine { ENGINE_IOCTL, ENGINE_URING_CMD, ENGINES };
 
@@ -131,6 +132,29 @@ static void check(const char *what, unsigned int blocks)
 		seen[i] = ~seen[i];
 }
 
+/* Beside data and metadata: a read must not come there. With @lay it is patterned, otherwise looked at. */
+static void guard(const struct buffers *at, unsigned int blocks, bool lay)
+{
+	unsigned char *places[] = { at->data + blocks * opt.lba_size,
+				    at->metadata - GUARD,
+				    at->metadata + blocks * opt.metadata_size };
+	unsigned char pattern[GUARD], found[GUARD];
+
+	memset(pattern, 0xa5, GUARD);
+	for (int i = 0; i < 3; i++) {
+		if (lay) {
+			copy_words(places[i], pattern, GUARD);
+			continue;
+		}
+		copy_words(found, places[i], GUARD);
+		if (memcmp(found, pattern, GUARD))
+			errx(1, "a read of %u blocks wrote %s", blocks,
+			     i == 0 ? "beyond its data" :
+			     i == 1 ? "before its metadata" :
+				      "beyond its metadata");
+	}
+}
+
 static void both_ways(enum engine engine, const struct buffers *at,
 		      const struct buffers *control, unsigned int blocks)
 {
@@ -144,7 +168,9 @@ static void both_ways(enum engine engine, const struct buffers *at,
 	check("write", blocks);
 
 	put(at, seen, blocks);
+	guard(at, blocks, true);
 	transfer(engine, false, at, blocks);
+	guard(at, blocks, false);
 	take(seen, at, blocks);
 	check("read", blocks);
 }
