@@ -111,6 +111,28 @@ static long large(void)
 	return ret;
 }
 
+static void format_drive(const char *how)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "nvme format %s --force %s >/dev/null", opt.device, how);
+	if (system(command))
+		errx(1, "%s", command);
+}
+
+/* The kernel would make metadata of the data, which it cannot look at. */
+static long formatted(void)
+{
+	long ret = set_up_as(0, O_RDWR);
+
+	if (ret != 1)
+		return ret;
+	format_drive("--lbaf=1 --pi=1");
+	ret = one(fd, false, 0, LENGTH);
+	format_drive("--lbaf=0 --pi=0");
+	return ret;
+}
+
 /* The exporter must not have to wait for somebody to poll, or for the drive's time-out. */
 static long polled(void)
 {
@@ -377,6 +399,8 @@ static const struct trial trials[] = {
 	  WITH(read_all, .behaviour = EXPORTER_SCATTERED), .expect = LENGTH },
 	{ "large", "read where io_uring goes from one vector to the next",
 	  large, .expect = LENGTH },
+	{ "formatted", "read after the drive was formatted with metadata",
+	  formatted, .expect = -EOPNOTSUPP },
 	{ "polled", "read into it by a ring that polls, and move it meanwhile",
 	  polled, .expect = LENGTH },
 	{ "neighbours", "read blocks that could be merged", neighbours,
