@@ -24,6 +24,7 @@
 
 #define MAX_PARTS 16 /* as --help says */
 #define MAX_ERRNO 134
+#define GUARD 64 /* bytes */
 
 enum memory { HOST, P2P_A, P2P_B, MEMORIES };
 enum engine { ENGINE_IO_URING, ENGINE_LIBAIO, ENGINE_PLAIN };
@@ -102,6 +103,7 @@ static int fd;
 static uint32_t lba_size;
 static unsigned char *pools[MEMORIES];
 static unsigned char *model, *before, *after, *moved;
+static unsigned char guard[GUARD];
 static struct io_uring ring;
 static aio_context_t aio_context;
 
@@ -182,6 +184,45 @@ static long issue(const struct call *call)
 	errx(1, "no engine");
 }
 
+/* Where nothing may be read to: before and beyond part @i, in the room that is its own; NULL where that has ended. */
+static unsigned char *guard_place(const struct call *call, unsigned int i, bool beyond)
+{
+	const struct part *part = &call->parts[i];
+	size_t room = pool_size() / opt.parts;
+	unsigned char *begin = pools[part->memory] + i * room;
+
+	if (beyond)
+		return part->data + part->length + GUARD <= begin + room ?
+			       part->data + part->length : NULL;
+	return part->data >= begin + GUARD ? part->data - GUARD : NULL;
+}
+
+static void lay_guards(const struct call *call)
+{
+	for (unsigned int i = 0; i < 2 * call->nr_parts; i++) {
+		unsigned char *place = guard_place(call, i / 2, i % 2);
+
+		if (place)
+			copy_words(place, guard, GUARD);
+	}
+}
+
+static bool guards_hold(const struct call *call)
+{
+	unsigned char found[GUARD];
+
+	for (unsigned int i = 0; i < 2 * call->nr_parts; i++) {
+		unsigned char *place = guard_place(call, i / 2, i % 2);
+
+		if (!place)
+			continue;
+		copy_words(found, place, GUARD);
+		if (memcmp(found, guard, GUARD))
+			return false;
+	}
+	return true;
+}
+
 static void make_call(struct call *call)
 {
 	/* Half the calls consist of whole pages, which all fit into one command. */
@@ -219,6 +260,7 @@ static void make_call(struct call *call)
 	     done += call->parts[i++].length)
 		copy_words(call->parts[i].data, before + done,
 			   call->parts[i].length);
+	lay_guards(call);
 }
 
 static void describe(const struct call *call, unsigned long number, long ret)
@@ -267,6 +309,8 @@ static const char *check_read(const struct call *call, size_t reported)
 		if (memcmp(moved + i, model + call->offset + i, lba_size) &&
 		    memcmp(moved + i, before + i, lba_size))
 			return "a block that was not reported as read holds foreign data";
+	if (!guards_hold(call))
+		return "memory beside a part was written to";
 	return NULL;
 }
 
@@ -385,6 +429,7 @@ static void set_up(void)
 		err(1, "io_setup");
 
 	random_state = opt.seed;
+	memset(guard, 0xa5, GUARD);
 	fill_random(model, opt.region);
 	if (pwrite(fd, model, opt.region, 0) != (ssize_t)opt.region)
 		err(1, "filling %s", opt.device);

@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "data.h"
@@ -47,7 +48,7 @@ static struct {
 	const char *engine;
 	const char *expect;
 	const char *around;
-	bool write, blind, hold;
+	bool write, atomic, blind, hold;
 	unsigned long block_size, buffer_offset, host_page, count, depth;
 	unsigned long start, region, seed, failures;
 } opt = {
@@ -75,6 +76,8 @@ static const struct option_entry options[] = {
 	{ "write", NULL,
 	  "write out of P2P memory: destroys the region (default: read)",
 	  .flag = &opt.write },
+	{ "atomic", NULL, "of each write all or nothing (RWF_ATOMIC), by plain or io_uring",
+	  .flag = &opt.atomic },
 	{ "blind", NULL,
 	  "do no other I/O and compare nothing (default: compare)",
 	  .flag = &opt.blind },
@@ -102,6 +105,8 @@ static const struct option_entry options[] = {
 	  .text = &opt.around },
 	{}
 };
+
+#define ATOMIC 0x40 /* RWF_ATOMIC of Linux 6.11, which C libraries may not have */
 
 /* One I/O in flight: guard, data and guard inside its own pages of the P2P mapping. */
 struct slot {
@@ -192,6 +197,7 @@ static void run_ring(struct slot *slots, unsigned int count)
 			sqe = io_uring_get_sqe(&ring);
 			io_uring_prep_rw(opcode(), sqe, io_fd, slot->data,
 					 opt.block_size, slot->offset);
+			sqe->rw_flags = opt.atomic ? ATOMIC : 0;
 		}
 		sqe->user_data = i;
 	}
@@ -215,10 +221,11 @@ static void run_ring(struct slot *slots, unsigned int count)
 
 static int run_plain(const struct slot *slot)
 {
+	const struct iovec iov = { slot->data, opt.block_size };
 	ssize_t ret;
 
 	if (opt.write)
-		ret = pwrite(io_fd, slot->data, opt.block_size, slot->offset);
+		ret = pwritev2(io_fd, &iov, 1, slot->offset, opt.atomic ? ATOMIC : 0);
 	else
 		ret = pread(io_fd, slot->data, opt.block_size, slot->offset);
 	return ret < 0 ? -errno : ret;
