@@ -8,8 +8,10 @@ include "mapping";
 def mean: add / length;
 def apart: max - min;
 
-# Boots further apart than half of their mean give no figure: then mapping the buffer once takes as much as all the I/Os.
+# Mapping a buffer once may take as much as all the I/Os, and not as much each time, so that it does not go out of the
+# slope. No figure give boots further apart than half of their mean, and those whose functions of mapping add up to far more.
 def repeats: mean >= 2 * apart;
+def adds_up: (.functions.dma // {} | add // 0) <= 1.5 * .map_unmap;
 
 def pages: if endswith("m") then .[:-1] | tonumber * 256 elif endswith("k") then .[:-1] | tonumber / 4 else 1 end;
 
@@ -50,7 +52,7 @@ def mean_by_name(object):
 		boots: ($boots | length),
 		pages: (.size | pages),
 		least: least,
-		map_unmap_repeats: ($boots | map(.map_unmap_class) | repeats),
+		map_unmap_repeats: ($boots | (map(.map_unmap_class) | repeats) and all(adds_up)),
 		path_repeats: ($boots | map(.path) | repeats),
 		path: ($boots | map(.path) | mean),
 		path_apart: ($boots | map(.path) | apart),

@@ -57,7 +57,7 @@ def how_far_apart:
 		map(select(.boots > 1 and .path_repeats) | .path_apart) | max | figure) instructions or \(
 		map(select(.boots > 1 and .path_repeats) | 100 * .path_apart / .path) | max | figure) percent.\(
 		map(select((.map_unmap_repeats and .path_repeats) | not)) | if . == [] then "" else
-			" Boots of these lie further apart than half of their mean, so that there is no figure: \(
+			" Boots of these lie further apart than half of their mean, or mapping their buffers once outweighs the I/Os, so that there is no figure: \(
 			map("\(.kernel), \(.title)") | join("; "))." end)"
 	end;
 
