@@ -352,7 +352,7 @@ static long busy_page(void)
 		err(1, "%s", opt.device);
 	if (pthread_create(&thread, NULL, keep_dirty, page))
 		errx(1, "pthread_create");
-	for (int i = 0; i < 5 * ROUNDS && ret >= 0; i++)
+	for (int i = 0; i < 200 * ROUNDS && ret >= 0; i++)
 		ret = one(&ring, fd, true, 0);
 	return ret;
 }
