@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -62,6 +63,29 @@ static inline void copy_words(void *to, const void *from, size_t length)
 
 	for (size_t i = 0; i < length / sizeof(*words); i++)
 		words[i] = source[i];
+}
+
+/* Memory beside a buffer, in bytes, where nothing may come to */
+#define GUARD_LENGTH 64
+#define GUARD_BYTE 0xa5
+
+static inline void lay_guard(void *place)
+{
+	unsigned char pattern[GUARD_LENGTH];
+
+	memset(pattern, GUARD_BYTE, sizeof(pattern));
+	copy_words(place, pattern, sizeof(pattern));
+}
+
+static inline bool guard_holds(const void *place)
+{
+	unsigned char found[GUARD_LENGTH];
+
+	copy_words(found, place, sizeof(found));
+	for (size_t i = 0; i < sizeof(found); i++)
+		if (found[i] != GUARD_BYTE)
+			return false;
+	return true;
 }
 
 /**

@@ -24,7 +24,6 @@
 
 #define MAX_PARTS 16 /* as --help says */
 #define MAX_ERRNO 134
-#define GUARD 64 /* bytes */
 
 enum memory { HOST, P2P_A, P2P_B, MEMORIES };
 enum engine { ENGINE_IO_URING, ENGINE_LIBAIO, ENGINE_PLAIN };
@@ -103,7 +102,6 @@ static int fd;
 static uint32_t lba_size;
 static unsigned char *pools[MEMORIES];
 static unsigned char *model, *before, *after, *moved;
-static unsigned char guard[GUARD];
 static struct io_uring ring;
 static aio_context_t aio_context;
 
@@ -192,9 +190,9 @@ static unsigned char *guard_place(const struct call *call, unsigned int i, bool 
 	unsigned char *begin = pools[part->memory] + i * room;
 
 	if (beyond)
-		return part->data + part->length + GUARD <= begin + room ?
+		return part->data + part->length + GUARD_LENGTH <= begin + room ?
 			       part->data + part->length : NULL;
-	return part->data >= begin + GUARD ? part->data - GUARD : NULL;
+	return part->data >= begin + GUARD_LENGTH ? part->data - GUARD_LENGTH : NULL;
 }
 
 static void lay_guards(const struct call *call)
@@ -203,21 +201,16 @@ static void lay_guards(const struct call *call)
 		unsigned char *place = guard_place(call, i / 2, i % 2);
 
 		if (place)
-			copy_words(place, guard, GUARD);
+			lay_guard(place);
 	}
 }
 
 static bool guards_hold(const struct call *call)
 {
-	unsigned char found[GUARD];
-
 	for (unsigned int i = 0; i < 2 * call->nr_parts; i++) {
 		unsigned char *place = guard_place(call, i / 2, i % 2);
 
-		if (!place)
-			continue;
-		copy_words(found, place, GUARD);
-		if (memcmp(found, guard, GUARD))
+		if (place && !guard_holds(place))
 			return false;
 	}
 	return true;
@@ -429,7 +422,6 @@ static void set_up(void)
 		err(1, "io_setup");
 
 	random_state = opt.seed;
-	memset(guard, 0xa5, GUARD);
 	fill_random(model, opt.region);
 	if (pwrite(fd, model, opt.region, 0) != (ssize_t)opt.region)
 		err(1, "filling %s", opt.device);

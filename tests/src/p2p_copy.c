@@ -24,8 +24,6 @@
 #include "options.h"
 #include "passthrough.h"
 
-#define GUARD 64
-#define GUARD_BYTE 0xa5
 
 enum engine {
 	ENGINE_IO_URING,
@@ -122,7 +120,7 @@ static int expected_errno; /* 0: none */
 static int block_fd, io_fd;
 static struct iovec buffer; /* all slots, to register */
 static uint32_t nsid, lba_size;
-static unsigned char guard[GUARD], *scratch;
+static unsigned char *scratch;
 static unsigned long failures;
 
 static void read_through_host(unsigned char *data, uint64_t offset)
@@ -260,8 +258,8 @@ static void prepare(struct slot *slot, uint64_t number)
 		slot->offset = opt.start + number % blocks * lba_size;
 		return;
 	}
-	copy_words(slot->data - GUARD, guard, GUARD);
-	copy_words(slot->data + opt.block_size, guard, GUARD);
+	lay_guard(slot->data - GUARD_LENGTH);
+	lay_guard(slot->data + opt.block_size);
 	if (opt.write) {
 		/* Writes in flight together must not overlap. */
 		slot->offset =
@@ -309,8 +307,8 @@ static void check(const struct slot *slot)
 	failures += failed;
 	if (opt.blind)
 		return;
-	if (memcmp(slot->data - GUARD, guard, GUARD) ||
-	    memcmp(slot->data + opt.block_size, guard, GUARD))
+	if (!guard_holds(slot->data - GUARD_LENGTH) ||
+	    !guard_holds(slot->data + opt.block_size))
 		errx(1, "I/O at %lu wrote outside its buffer", slot->offset);
 	if (opt.write) {
 		read_through_host(scratch, slot->offset);
@@ -398,11 +396,10 @@ int main(int argc, char **argv)
 		errx(1,
 		     "--depth must be positive and depth x block size fit into --region");
 	random_state = opt.seed;
-	memset(guard, GUARD_BYTE, GUARD);
 
 	/* The guard before the data takes the end of a page of its own. */
 	stride =
-		(PAGE + opt.buffer_offset + opt.block_size + GUARD + PAGE - 1) &
+		(PAGE + opt.buffer_offset + opt.block_size + GUARD_LENGTH + PAGE - 1) &
 		~(PAGE - 1);
 	p2p = map_memory(opt.p2p, stride * opt.depth);
 	buffer = (struct iovec){ p2p, stride * opt.depth };

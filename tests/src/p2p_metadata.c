@@ -14,7 +14,6 @@
 #include "passthrough.h"
 
 #define BUFFER (256UL << 10)
-#define GUARD 64
 
 enum engine { ENGINE_IOCTL, ENGINE_URING_CMD, ENGINES };
 
@@ -136,18 +135,13 @@ static void check(const char *what, unsigned int blocks)
 static void guard(const struct buffers *at, unsigned int blocks, bool lay)
 {
 	unsigned char *places[] = { at->data + blocks * opt.lba_size,
-				    at->metadata - GUARD,
+				    at->metadata - GUARD_LENGTH,
 				    at->metadata + blocks * opt.metadata_size };
-	unsigned char pattern[GUARD], found[GUARD];
 
-	memset(pattern, 0xa5, GUARD);
 	for (int i = 0; i < 3; i++) {
-		if (lay) {
-			copy_words(places[i], pattern, GUARD);
-			continue;
-		}
-		copy_words(found, places[i], GUARD);
-		if (memcmp(found, pattern, GUARD))
+		if (lay)
+			lay_guard(places[i]);
+		else if (!guard_holds(places[i]))
 			errx(1, "a read of %u blocks wrote %s", blocks,
 			     i == 0 ? "beyond its data" :
 			     i == 1 ? "before its metadata" :
