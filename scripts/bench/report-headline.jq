@@ -6,14 +6,14 @@
 def row: "| " + join(" | ") + " |";
 def whole: if . == null then "-" else round | tostring end;
 
-# Each case that is a target: { target, title, of }, where "of" has the case on each kernel.
+# Each case that is there: { target, title, of }, where "of" has the case on each kernel.
 def cases:
 	. as $all
 	| $targets
 	| split("\n")[]
 	| select(test("^[^#]"))
-	| split("; *"; null) as [$topology, $memory, $size, $depth, $batch, $target, $title]
-	| {$target, $title, of: [$all[] | select(.topology == $topology and .memory == $memory and .size == $size
+	| split("; *"; null) as [$topology, $memory, $size, $depth, $batch, $map_unmap, $path, $title]
+	| {target: {$map_unmap, $path}[$figure], $title, of: [$all[] | select(.topology == $topology and .memory == $memory and .size == $size
 		and .depth == ($depth | tonumber) and .batch == ($batch | tonumber) and .direction == "read" and .options == "")]}
 	| select(.of != []);
 
