@@ -47,7 +47,7 @@ static struct {
 	const char *expect;
 	const char *around;
 	bool write, atomic, blind, hold;
-	unsigned long block_size, buffer_offset, host_page, count, depth;
+	unsigned long block_size, buffer_offset, host_page, chunk, count, depth;
 	unsigned long start, region, seed, failures;
 } opt = {
 	.engine = "io_uring",
@@ -87,6 +87,9 @@ static const struct option_entry options[] = {
 	{ "host-page", "N",
 	  "page N of each buffer is host memory, counted from 1; 0: none",
 	  .number = &opt.host_page },
+	{ "chunk", "BYTES",
+	  "P2P memory is of chunks that do not follow each other in the provider's; 0: all at once",
+	  .number = &opt.chunk },
 	{ "count", "N", "number of I/Os", .number = &opt.count },
 	{ "depth", "N", "I/Os in flight", .number = &opt.depth },
 	{ "start", "BYTES", "where the part of the drive to use begins",
@@ -375,6 +378,24 @@ static void put_host_page(unsigned char *pages)
 		err(1, "mapping host memory");
 }
 
+/* The last comes first from the provider. */
+static void map_chunks(unsigned char *map, size_t size)
+{
+	int fd = open_path(O_RDWR, "%s", opt.p2p);
+
+	for (size_t at = (size - 1) / opt.chunk * opt.chunk;;
+	     at -= opt.chunk) {
+		size_t len = size - at < opt.chunk ? size - at : opt.chunk;
+
+		if (mmap(map + at, len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) != map + at)
+			err(1, "%s", opt.p2p);
+		if (!at)
+			break;
+	}
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	size_t stride, aligned_size;
@@ -388,6 +409,8 @@ int main(int argc, char **argv)
 		errx(1,
 		     "--block-size and --start must be multiples of %u, and a block fit into --region",
 		     lba_size);
+	if (opt.chunk % PAGE || (opt.chunk && !opt.p2p))
+		errx(1, "--chunk must be whole pages, of --p2p");
 	if (opt.host_page >
 	    (opt.buffer_offset + opt.block_size + PAGE - 1) / PAGE)
 		errx(1, "--host-page is no page of a buffer");
@@ -401,7 +424,9 @@ int main(int argc, char **argv)
 	stride =
 		(PAGE + opt.buffer_offset + opt.block_size + GUARD_LENGTH + PAGE - 1) &
 		~(PAGE - 1);
-	p2p = map_memory(opt.p2p, stride * opt.depth);
+	p2p = map_memory(opt.chunk ? NULL : opt.p2p, stride * opt.depth);
+	if (opt.chunk)
+		map_chunks(p2p, stride * opt.depth);
 	buffer = (struct iovec){ p2p, stride * opt.depth };
 	slots = calloc(opt.depth, sizeof(*slots));
 	aligned_size = (opt.block_size + PAGE - 1) & ~(PAGE - 1);
