@@ -382,16 +382,15 @@ static void put_host_page(unsigned char *pages)
 static void map_chunks(unsigned char *map, size_t size)
 {
 	int fd = open_path(O_RDWR, "%s", opt.p2p);
+	size_t at = size;
 
-	for (size_t at = (size - 1) / opt.chunk * opt.chunk;;
-	     at -= opt.chunk) {
-		size_t len = size - at < opt.chunk ? size - at : opt.chunk;
+	while (at) {
+		size_t len = (at - 1) % opt.chunk + 1;
 
+		at -= len;
 		if (mmap(map + at, len, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED, fd, 0) != map + at)
 			err(1, "%s", opt.p2p);
-		if (!at)
-			break;
 	}
 	close(fd);
 }
