@@ -24,7 +24,6 @@
 #include "options.h"
 #include "passthrough.h"
 
-
 enum engine {
 	ENGINE_IO_URING,
 	ENGINE_POLLED,
