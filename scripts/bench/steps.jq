@@ -14,13 +14,18 @@ def columns:
 def of($key): . as $case | $key | to_entries | all(.value == $case[.key]);
 def row: "| " + join(" | ") + " |";
 
+def figure($key; $field): [.cases[] | select(of($key)) | .[$field]][0];
+
 # What changes by more than boots of one kernel differ by stands out.
 def cells($field):
 	. as $steps
 	| range(length) as $i
-	| [($steps[$i].step), ($steps[$i].subject)] + [columns as $column
-		| [$steps[$i, ($i - 1 | if . < 0 then 0 else . end)].cases[] | select(of($column.key)) | .[$field]] as [$now, $before]
-		| if $now == null then "–" elif ($now - $before | fabs) > 0.03 * $before then "**\($now | round)**" else ($now | round | tostring) end];
+	| [$steps[$i].step, $steps[$i].subject] + [columns as $column
+		| ($steps[$i] | figure($column.key; $field)) as $now
+		| (if $i > 0 then $steps[$i - 1] | figure($column.key; $field) else null end) as $before
+		| if $now == null then "–"
+			elif $before != null and ($now - $before | fabs) > 0.03 * $before then "**\($now | round)**"
+			else $now | round | tostring end];
 def table($field):
 	(["step", "subject", (columns | .title)] | row),
 	(["---", "---", (columns | "---")] | row),

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 # The totals of what was tried, as one object.
-# $boots are what totals-boot.jq printed, $mutants[0] how many mutants of how many were killed, or null, $versions[0] the
-# kernel versions built and booted; $base and $qemu name the base of the series and the emulator.
+# $boots[0] are the results that scripts/test/boot left, $facts[0] what totals-facts.awk found in their KTAP, $mutants[0]
+# how many mutants of how many were killed, or null, $versions[0] the kernel versions built and booted; $base and $qemu
+# name the base of the series and the emulator.
 
-def of($kind): $boots | map(.facts[] | select(.fact == $kind));
+def of($kind): $facts[0] | map(select(.fact == $kind));
+def results($result): map(.cases[] | select(.result == $result)) | length;
 def total: map(.count) | add;
 
 {
 	environment: {$base, $qemu},
-	cases: ($boots | group_by(.kernel) | map({
+	cases: ($boots[0] | group_by(.kernel) | map({
 		kernel: .[0].kernel,
 		boots: length,
-		passed: (map(.passed) | add),
-		failed: (map(.failed) | add),
-		skipped: (map(.skipped) | add)
+		passed: results("passed"),
+		failed: results("failed"),
+		skipped: results("skipped")
 	})),
 	matrix: (of("cells") | group_by([.kernel, .topology]) | map({
 		kernel: .[0].kernel,
@@ -39,5 +41,5 @@ def total: map(.count) | add;
 	random_operations: (of("operations") | total // 0),
 	mutants: $mutants[0],
 	versions: $versions[0],
-	leaks: (of("leak") | total // 0)
+	leaks: (of("leak") | length)
 }
