@@ -86,7 +86,7 @@ bench: $(if $(DEV),,stock patched initramfs count) ## work per I/O over a matrix
 	scripts/bench/$(if $(DEV),drive,run-matrix) $(if $(FULL),-f) $(DEV) $(P2P)
 
 .PHONY: report
-report: deps ## make the summary and plots of the last bench anew from its JSON
+report: deps ## make the summary and plots of the full bench, or else of the quick one, anew from the JSON
 	scripts/bench/report
 
 .PHONY: check
@@ -98,7 +98,7 @@ coccicheck: tree ## the kernel's semantic patches over the files that the series
 	scripts/kernel/coccicheck
 
 .PHONY: other-processors
-other-processors: tree ## compile what the series touches for arm64, riscv and s390, with the drivers of their IOMMUs
+other-processors: tree ## compile what the series touches for arm64, riscv and s390, with the IOMMU drivers that these have
 	for arch in arm64 riscv s390; do scripts/kernel/compile-for $$arch || exit; done
 
 .PHONY: test-mutants
@@ -106,7 +106,7 @@ test-mutants: source initramfs ## break the patched kernel in each way of tests/
 	scripts/test/kill-mutants
 
 .PHONY: test-clean
-test-clean: ## run the commands of README.md in a minimal Debian 12 and 13; as root, for hours
+test-clean: ## run most commands of README.md in a minimal Debian 12 and 13; as root, for hours
 	scripts/test/clean-machines
 
 .PHONY: packages

@@ -13,7 +13,7 @@
 #include "blk-mq-dma-stats.h"
 
 enum blk_dma_stat {
-	/* class of the data's memory */
+	/* how the device reaches the data's memory */
 	BLK_DMA_STAT_HOST,
 	BLK_DMA_STAT_BUS_ADDR,
 	BLK_DMA_STAT_HOST_BRIDGE,

@@ -503,7 +503,7 @@ static bool blk_dma_use_window(struct blk_dma_client *client,
 	return true;
 }
 
-/* P2P memory not known to be reached by bus address, or memory of several classes. */
+/* P2P memory through the host bridge or not classified yet, or memory of several classes. */
 static noinline bool blk_dma_start_p2p_slow(struct blk_dma_client *client,
 					    struct request *req,
 					    struct dma_iova_state *state,

@@ -419,7 +419,8 @@ static __always_inline void blk_dma_keep(struct blk_dma_mapping *m,
  * Return: true with a range in @iter. False and nothing mapped, with the reason
  * in @iter->status: BLK_STS_RESOURCE if it is worth trying again, BLK_STS_TARGET
  * if the device cannot reach the memory or it is a peer's and the IOMMU failed,
- * BLK_STS_IOERR if the IOMMU failed for host memory.
+ * BLK_STS_IOERR if the IOMMU failed for host memory. What an IOMMU refuses of
+ * memory that is mapped range by range is BLK_STS_RESOURCE: it does not say why.
  */
 static __always_inline bool blk_dma_map_data(struct blk_dma_client *client,
 					     struct request *req,

@@ -33,7 +33,7 @@ struct iommu_domain;
 #define DMA_IOVA_QUEUED BIT_ULL(60)
 #define DMA_IOVA_IN_TABLE BIT_ULL(59)
 
-/* Bytes of IOVAs in a slot. */
+/* Bytes of the large place of a slot. */
 #define DMA_IOVA_SLOT_SHIFT 17
 #define DMA_IOVA_SLOT_SIZE BIT(DMA_IOVA_SLOT_SHIFT)
 

@@ -27,9 +27,10 @@ $ARGS.positional as $columns
 		| if $kernel == "patched" then "**\(.)**" else . end]
 		+ [$columns[] | if . == "target" then $case.target else $case.of[0][.] | whole end]
 	| row),
-([$cases[].of[] | select(.boots > 1)]
+([$cases[] | .title as $title | .of[] | select(.boots > 1 and .[$figure] > 0)
+		| {apart: .[$figure + "_apart"], percent: (100 * .[$figure + "_apart"] / .[$figure]), which: "\($title), \(.kernel)"}]
 	| if . == [] then empty else
 		"",
-		"Between equal boots these differ by at most \(map(.[$figure + "_apart"]) | max | whole) instructions, \(
-			map(select(.[$figure] > 0) | 100 * .[$figure + "_apart"] / .[$figure]) | max | whole) percent."
+		"Between equal boots these differ by at most \(max_by(.apart) | "\(.apart | whole) instructions (\(.which))"), and by at most \(
+			max_by(.percent) | "\(.percent | whole) percent (\(.which), \(.apart | whole) instructions)")."
 	end)
