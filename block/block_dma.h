@@ -51,7 +51,8 @@ TRACE_DEFINE_ENUM(PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
  * @map: map type of the memory
  * @mode: how it was mapped
  * @bytes: its length
- * @ranges: segments of the memory, or 1 if it is one range of IOVAs
+ * @ranges: segments of the memory, or 1 if it is one range of IOVAs, or of
+ *          what is registered
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_map,

@@ -18,7 +18,8 @@ def cases:
 	| select(.of != []);
 
 $ARGS.positional as $columns
-| [$environment[0].kernels[].kernel] as $kernels
+| $environment[0] as $set
+| [$set.kernels[].kernel] as $kernels
 | [cases] as $cases
 | (["instructions per I/O"] + $kernels + $columns | row, (map("---") | row)),
 ($cases[]
@@ -29,8 +30,9 @@ $ARGS.positional as $columns
 	| row),
 ([$cases[] | .title as $title | .of[] | select(.boots > 1 and .[$figure] > 0)
 		| {apart: .[$figure + "_apart"], percent: (100 * .[$figure + "_apart"] / .[$figure]), which: "\($title), \(.kernel)"}]
-	| if . == [] then empty else
-		"",
+	| "",
+	"Counted as of commit \($set.commit[:7]), on \($set.date), in \($set.programs.qemu | sub(" emulator version"; "") | sub(" \\(.*"; "")).",
+	if . == [] then empty else
 		"Between equal boots these differ by at most \(max_by(.apart) | "\(.apart | whole) instructions (\(.which))"), and by at most \(
 			max_by(.percent) | "\(.percent | whole) percent (\(.which), \(.apart | whole) instructions)")."
 	end)
