@@ -57,7 +57,7 @@ static uint64_t word_at(size_t at)
 
 int main(int argc, char **argv)
 {
-	const char *p2p = NULL, *device = NULL;
+	const char *p2p = NULL, *device = NULL, *also = NULL;
 	unsigned long size = 0, again = 0;
 	const struct option_entry entries[] = {
 		{ "p2p", "PATH", "p2pmem/allocate of the provider",
@@ -65,6 +65,7 @@ int main(int argc, char **argv)
 		{ "size", "BYTES", "memory to allocate", .number = &size },
 		{ "device", "PATH", "read all of it from there first",
 		  .text = &device },
+		{ "also", "PATH", "and then from there", .text = &also },
 		{ "again", "N",
 		  "then free it and allocate as much at once, so many times",
 		  .number = &again },
@@ -75,7 +76,7 @@ int main(int argc, char **argv)
 
 	parse_options(
 		argc, argv,
-		"Usage: p2p_tenant --p2p PATH --size BYTES [--device PATH [--again N]]\n"
+		"Usage: p2p_tenant --p2p PATH --size BYTES [--device PATH [--also PATH] [--again N]]\n"
 		"\n"
 		"Prints \"ready\", waits for a line, exits with 1 if the memory has changed by then.",
 		entries);
@@ -85,6 +86,8 @@ int main(int argc, char **argv)
 	map = map_p2p(p2p, size);
 	if (device)
 		read_into(map, size, device);
+	if (also)
+		read_into(map, size, also);
 	for (unsigned long i = 0; i < again; i++) {
 		munmap(map, size);
 		map = map_p2p(p2p, size);
