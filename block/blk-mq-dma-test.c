@@ -845,7 +845,6 @@ static void map_mixed_test(struct kunit *test)
 	struct blk_dma_client client;
 	struct blk_dma_mapping m;
 	struct blk_dma_iter iter;
-	dma_addr_t addr;
 
 	host.paddr = real_addr(host.paddr);
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
@@ -854,12 +853,11 @@ static void map_mixed_test(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
 						 NULL));
 	expect_vec(test, 0, &host, dma_to_phys(dev, iter.addr), iter.len);
-	addr = iter.addr;
 	KUNIT_EXPECT_EQ(test, m.map, PCI_P2PDMA_MAP_UNKNOWN);
 	KUNIT_EXPECT_FALSE(test, blk_dma_next(&f->rq, dev, &iter));
 	expect_error(test, &iter, -EREMOTEIO);
-	KUNIT_EXPECT_FALSE(test, blk_dma_unmap(&client, &f->rq, &m));
-	blk_dma_unmap_range(&client, &f->rq, &m, &host, addr);
+	KUNIT_EXPECT_EQ(test, m.segments.nr, 1);
+	blk_dma_unmap(&client, &f->rq, &m);
 
 	/* Drivers that ask once for all ranges do not get it. */
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_map_iter_start(&f->rq, dev, &state,
@@ -940,12 +938,13 @@ static void map_mixed_bus_addr_test(struct kunit *test)
 		want.paddr = i == 1 ? vec.paddr + BUS_OFFSET :
 				      phys_to_dma(dev, vec.paddr);
 		expect_vec(test, i, &want, iter.addr, iter.len);
-		blk_dma_unmap_range(&client, &f->rq, &m, &vec, iter.addr);
+		KUNIT_EXPECT_EQ(test, m.segments.addrs[i], iter.addr);
 		more = blk_dma_next(&f->rq, dev, &iter);
 	}
 	KUNIT_EXPECT_FALSE(test, more);
 	KUNIT_EXPECT_EQ(test, i, nr_pieces(c));
 	expect_error(test, &iter, 0);
+	blk_dma_unmap(&client, &f->rq, &m);
 }
 
 /*

@@ -143,9 +143,51 @@ blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
 	return pci_p2pdma_state(state, dev, pfn_to_page(PHYS_PFN(phys)));
 }
 
-static bool blk_dma_map_range(struct request *req, struct device *dev,
-			      struct blk_dma_iter *iter,
-			      const struct phys_vec *vec)
+static dma_addr_t *blk_dma_segment_addrs(struct blk_dma_segments *segments)
+{
+	return segments->max > 1 ? segments->addrs : &segments->addr;
+}
+
+/* Make room for the address of each range. */
+static bool blk_dma_init_segments(struct blk_dma_client *client,
+				  struct request *req,
+				  struct dma_iova_state *state,
+				  struct blk_dma_iter *iter, bool one)
+{
+	struct blk_dma_segments *segments;
+	struct blk_map_iter walk;
+	unsigned int max = one;
+	struct phys_vec vec;
+
+	iter->segments = NULL;
+	if (!client->keeps_ranges)
+		return true;
+	segments = &container_of(state, struct blk_dma_mapping, iova)->segments;
+	if (!one) {
+		blk_rq_map_iter_init(req, &walk, iter->iter.is_integrity);
+		while (blk_map_iter_next(&walk, &vec))
+			max++;
+	}
+	segments->max = max;
+	segments->nr = 0;
+	iter->segments = segments;
+	if (max <= 1)
+		return true;
+	segments->addrs = kmalloc_array(max, sizeof(*segments->addrs),
+					GFP_ATOMIC | __GFP_NOWARN);
+	return segments->addrs ||
+	       blk_dma_fail(req, iter, BLK_STS_RESOURCE);
+}
+
+static void blk_dma_exit_segments(struct blk_dma_segments *segments)
+{
+	if (segments && segments->max > 1)
+		kfree(segments->addrs);
+}
+
+static bool blk_dma_find_range(struct request *req, struct device *dev,
+			       struct blk_dma_iter *iter,
+			       const struct phys_vec *vec)
 {
 	struct pci_p2pdma_map_state state = {};
 	unsigned long attrs = 0;
@@ -179,29 +221,42 @@ static bool blk_dma_map_range(struct request *req, struct device *dev,
 	return true;
 }
 
-/**
- * blk_dma_unmap_range - unmap one range of a mapping
- * @client: who did the DMA
- * @req: the request
- * @m: the mapping, for which blk_dma_unmap() returned false
- * @vec: the memory, as blk_map_iter_next() gives it
- * @addr: its DMA address, as it was given to the device
- *
- * Context: any.
- */
-void blk_dma_unmap_range(struct blk_dma_client *client, struct request *req,
-			 struct blk_dma_mapping *m, const struct phys_vec *vec,
-			 dma_addr_t addr)
+static bool blk_dma_map_range(struct request *req, struct device *dev,
+			      struct blk_dma_iter *iter,
+			      const struct phys_vec *vec)
 {
+	struct blk_dma_segments *segments = iter->segments;
+
+	if (segments && WARN_ON_ONCE(segments->nr == segments->max))
+		return blk_dma_fail(req, iter, BLK_STS_IOERR);
+	if (!blk_dma_find_range(req, dev, iter, vec))
+		return false;
+	if (segments)
+		blk_dma_segment_addrs(segments)[segments->nr++] = iter->addr;
+	return true;
+}
+
+static void blk_dma_unmap_segments(struct blk_dma_client *client,
+				   struct request *req,
+				   struct blk_dma_mapping *m)
+{
+	dma_addr_t *addrs = blk_dma_segment_addrs(&m->segments);
 	struct pci_p2pdma_map_state state = {};
 	enum pci_p2pdma_map_type map;
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+	unsigned int i;
 
-	map = blk_dma_range_map_type(client->dev, m->map, vec->paddr, &state);
-	if (map != PCI_P2PDMA_MAP_BUS_ADDR)
-		dma_unmap_phys(client->dev, addr, vec->len, rq_dma_dir(req),
-			       blk_dma_attrs(map));
+	blk_rq_map_iter_init(req, &walk, m->is_integrity);
+	for (i = 0; i < m->segments.nr && blk_map_iter_next(&walk, &vec); i++) {
+		map = blk_dma_range_map_type(client->dev, m->map, vec.paddr,
+					     &state);
+		if (map != PCI_P2PDMA_MAP_BUS_ADDR)
+			dma_unmap_phys(client->dev, addrs[i], vec.len,
+				       rq_dma_dir(req), blk_dma_attrs(map));
+	}
+	blk_dma_exit_segments(&m->segments);
 }
-EXPORT_SYMBOL_GPL(blk_dma_unmap_range);
 
 static bool blk_dma_range_next(struct request *req, struct device *dev,
 			       struct blk_dma_iter *iter)
@@ -401,9 +456,13 @@ static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
 	}
 
 	iter->mode = BLK_DMA_SEGMENTS;
-	if (one)
-		return blk_dma_map_range(req, dev, iter, &vec);
-	return blk_dma_range_next(req, dev, iter);
+	if (!blk_dma_init_segments(client, req, state, iter, one))
+		return false;
+	if (one ? blk_dma_map_range(req, dev, iter, &vec) :
+		  blk_dma_range_next(req, dev, iter))
+		return true;
+	blk_dma_exit_segments(iter->segments);
+	return false;
 }
 
 /*
@@ -650,20 +709,21 @@ bool __blk_dma_next(struct request *req, struct device *dev,
 EXPORT_SYMBOL_GPL(__blk_dma_next);
 
 /* The slow part of blk_dma_unmap(). */
-bool __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
+void __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
 		     struct blk_dma_mapping *m)
 {
-	if (m->mode == BLK_DMA_SEGMENTS)
-		return false;
+	if (m->mode == BLK_DMA_SEGMENTS) {
+		blk_dma_unmap_segments(client, req, m);
+		return;
+	}
 	if (m->mode == BLK_DMA_DMA_BUF) {
 		blk_dma_put_data(req);
-		return true;
+		return;
 	}
 	if (!dma_iova_is_unlinked(&m->iova))
 		blk_rq_dma_trace_sync(req, client->dev, true);
 	dma_iova_destroy(client->dev, &m->iova, dma_iova_size(&m->iova),
 			 rq_dma_dir(req), blk_dma_attrs(m->map));
-	return true;
 }
 EXPORT_SYMBOL_GPL(__blk_dma_unmap);
 
@@ -706,6 +766,7 @@ static void blk_dma_client_ask(struct blk_dma_client *client,
 		client->iova_mask = dma_get_merge_boundary(dev);
 	client->slots.nr = 0;
 	client->windows = NULL;
+	client->keeps_ranges = false;
 }
 
 /**
@@ -720,6 +781,7 @@ void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
 			 unsigned int nr_slots)
 {
 	blk_dma_client_ask(client, dev);
+	client->keeps_ranges = true;
 	dma_iova_alloc_slots(dev, &client->slots, nr_slots);
 }
 EXPORT_SYMBOL_GPL(blk_dma_client_init);

@@ -73,6 +73,8 @@ enum blk_dma_mode {
  * @iova_mask: bytes of the IOMMU's granule, minus 1; 0 if there are no IOVAs
  * @slots: IOVAs kept for each tag; owned
  * @windows: keeps pages of peers mapped; NULL if it does not
+ * @keeps_ranges: who maps has a struct blk_dma_mapping, for the addresses of ranges
+ *	that are mapped by themselves
  *
  * Owned by the driver, from blk_dma_client_init() to blk_dma_client_exit().
  */
@@ -83,11 +85,32 @@ struct blk_dma_client {
 	unsigned long iova_mask;
 	struct dma_iova_slots slots;
 	struct p2pdma_window_client *windows;
+	bool keeps_ranges;
+};
+
+/**
+ * struct blk_dma_segments - the ranges of mode BLK_DMA_SEGMENTS
+ * @addr: DMA address of the range, if there is but one
+ * @addrs: DMA addresses of all, if there are several; owned
+ * @max: how many there are room for
+ * @nr: how many are mapped
+ *
+ * For unmapping, which must not go by the descriptors: the device can write to
+ * them.
+ */
+struct blk_dma_segments {
+	union {
+		dma_addr_t addr;
+		dma_addr_t *addrs;
+	};
+	unsigned int max;
+	unsigned int nr;
 };
 
 /**
  * struct blk_dma_mapping - how the data, or the metadata, of a request is mapped
  * @iova: the range of IOVAs, in mode BLK_DMA_IOVA
+ * @segments: the ranges, in mode BLK_DMA_SEGMENTS
  * @mode: enum blk_dma_mode
  * @map: enum pci_p2pdma_map_type; PCI_P2PDMA_MAP_UNKNOWN for memory of several
  *	classes
@@ -96,7 +119,10 @@ struct blk_dma_client {
  * Owned by the driver, which keeps it for each request in flight.
  */
 struct blk_dma_mapping {
-	struct dma_iova_state iova;
+	union {
+		struct dma_iova_state iova;
+		struct blk_dma_segments segments;
+	};
 	u8 mode;
 	u8 map;
 	bool is_integrity;
@@ -127,6 +153,7 @@ struct blk_dma_iter {
 	size_t left; /* IOVA: bytes from there on */
 	size_t granule; /* IOVA: bytes that map as one */
 	bool gaps; /* IOVA: pieces do not join */
+	struct blk_dma_segments *segments; /* SEGMENTS; NULL if not kept here */
 };
 
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
@@ -143,11 +170,8 @@ bool __blk_dma_map_metadata(struct blk_dma_client *client, struct request *req,
 			    struct dma_iova_batch *batch);
 bool __blk_dma_next(struct request *req, struct device *dev,
 		    struct blk_dma_iter *iter);
-bool __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
+void __blk_dma_unmap(struct blk_dma_client *client, struct request *req,
 		     struct blk_dma_mapping *m);
-void blk_dma_unmap_range(struct blk_dma_client *client, struct request *req,
-			 struct blk_dma_mapping *m, const struct phys_vec *vec,
-			 dma_addr_t addr);
 void blk_dma_unlink(struct blk_dma_client *client, struct request *req,
 		    struct blk_dma_mapping *m, struct dma_iova_batch *batch);
 
@@ -357,7 +381,7 @@ static __always_inline bool blk_dma_linear_next_page(struct blk_dma_iter *iter)
  * Context: any.
  * Return: true with the range in @iter->addr and @iter->len. False at the end
  * of the request, with BLK_STS_OK in @iter->status, or if mapping failed. Then
- * unmap the ranges mapped so far.
+ * the ranges mapped so far have to be unmapped.
  */
 static __always_inline bool blk_dma_next(struct request *req,
 					 struct device *dev,
@@ -477,27 +501,23 @@ static __always_inline void blk_dma_map_done(struct request *req,
 }
 
 /**
- * blk_dma_unmap - unmap what needs no list of ranges
+ * blk_dma_unmap - unmap the data or the metadata of a request
  * @client: who did the DMA
  * @req: the request
- * @m: its data's or its metadata's mapping; also after blk_dma_unlink()
- *
- * A range of IOVAs is always unmapped as a whole.
+ * @m: its data's or its metadata's mapping; also after blk_dma_unlink(), or when
+ *	not all ranges were taken
  *
  * Context: any.
- * Return: true if nothing is left to do. False if the caller has to walk the
- * memory with blk_map_iter_next(), and to call blk_dma_unmap_range() for each
- * range that was mapped.
  */
-static __always_inline bool blk_dma_unmap(struct blk_dma_client *client,
+static __always_inline void blk_dma_unmap(struct blk_dma_client *client,
 					  struct request *req,
 					  struct blk_dma_mapping *m)
 {
 	blk_rq_dma_trace_unmap(req, m);
 	if (m->mode <= BLK_DMA_LINEAR ||
 	    (m->mode == BLK_DMA_IOVA && !dma_use_iova(&m->iova)))
-		return true;
-	return __blk_dma_unmap(client, req, m);
+		return;
+	__blk_dma_unmap(client, req, m);
 }
 
 /**

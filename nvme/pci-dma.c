@@ -4,9 +4,8 @@
  * Region Page Entry and List, Scatter Gather List.
  *
  * The block layer's iterator gives the DMA ranges of a request one by one, and
- * they are written where the controller reads them. Nothing else is recorded
- * for unmapping: an IOVA range is freed as a whole, and a range mapped by itself
- * has the length of a piece of the request and the address of a descriptor.
+ * they are written where the controller reads them. Unmapping does not go by
+ * them, for the controller can write there, too.
  */
 #include <kunit/visibility.h>
 
@@ -92,67 +91,6 @@ void nvme_dma_free_lists(struct nvme_dma *dma, struct nvme_iod *iod)
 	}
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_free_lists);
-
-/*
- * The DMA address of the range that begins @offset bytes into the data and has
- * @index ranges before it.
- */
-static dma_addr_t nvme_data_addr(struct nvme_iod *iod, unsigned int index,
-				 unsigned int offset)
-{
-	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
-	struct nvme_sgl_desc *descs = iod->lists[0];
-	unsigned int page, list;
-	__le64 *prps;
-
-	if (iod->data_sgl)
-		return le64_to_cpu(iod->nr_lists ? descs[index].addr :
-						   dptr->sgl.addr);
-
-	page = ((le64_to_cpu(dptr->prp1) & NVME_PAGE_MASK) + offset) /
-	       NVME_CTRL_PAGE_SIZE;
-	if (!offset)
-		return le64_to_cpu(dptr->prp1);
-	if (!iod->nr_lists)
-		return le64_to_cpu(dptr->prp2);
-
-	/* Page 0 is PRP 1. A list that leads to another has one PRP less. */
-	page--;
-	list = min(page / (NVME_PRPS_PER_PAGE - 1), iod->nr_lists - 1U);
-	prps = iod->lists[list];
-	return le64_to_cpu(prps[page - list * (NVME_PRPS_PER_PAGE - 1)]);
-}
-
-/* The same of the metadata. */
-static dma_addr_t nvme_meta_addr(struct nvme_iod *iod, unsigned int index)
-{
-	if (iod->meta_list)
-		return le64_to_cpu(iod->meta_list[index + 1].addr);
-	return le64_to_cpu(iod->cmd.rw.metadata);
-}
-
-/* For nvme_dma_unmap_data() and nvme_dma_unmap_metadata(): @mapped bytes. */
-void nvme_dma_unmap_ranges(struct blk_dma_client *client, struct request *req,
-			   struct blk_dma_mapping *m, unsigned int mapped)
-{
-	struct nvme_iod *iod = nvme_iod(req);
-	unsigned int offset = 0, index = 0;
-	struct blk_map_iter walk;
-	struct phys_vec vec;
-	dma_addr_t addr;
-
-	blk_rq_map_iter_init(req, &walk, m->is_integrity);
-	while (offset < mapped && blk_map_iter_next(&walk, &vec)) {
-		if (m->is_integrity)
-			addr = nvme_meta_addr(iod, index);
-		else
-			addr = nvme_data_addr(iod, index, offset);
-		blk_dma_unmap_range(client, req, m, &vec, addr);
-		index++;
-		offset += vec.len;
-	}
-}
-EXPORT_SYMBOL_IF_KUNIT(nvme_dma_unmap_ranges);
 
 static __always_inline bool nvme_next_range(struct nvme_dma *dma,
 					    struct request *req,
@@ -242,22 +180,20 @@ nvme_prps_add_pages(struct nvme_prp_writer *w, struct blk_dma_iter *iter)
  * iteration in registers.
  *
  * Every range but the first starts on a page and every range but the last ends
- * on one; queue_limits.virt_boundary_mask sees to it. The address of a range is
- * stored before anything can fail, so that nvme_data_addr() finds it. *@todo are
- * the bytes that no range was taken for.
+ * on one; queue_limits.virt_boundary_mask sees to it.
  */
 static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 						    struct request *req,
 						    struct blk_dma_iter *iter,
-						    unsigned int *todo,
 						    const bool linear)
 {
+	unsigned int todo = blk_rq_payload_bytes(req) - iter->len;
 	struct nvme_iod *iod = nvme_iod(req);
 	union nvme_data_ptr *dptr = &iod->cmd.rw.dptr;
 	u32 pad = iter->addr & NVME_PAGE_MASK;
 	dma_addr_t addr = iter->addr - pad;
 	u32 len = iter->len + pad;
-	unsigned int nr = (len + *todo - 1) / NVME_CTRL_PAGE_SIZE;
+	unsigned int nr = (len + todo - 1) / NVME_CTRL_PAGE_SIZE;
 	__le64 *list = &dptr->prp2;
 	struct nvme_prp_writer w;
 
@@ -282,7 +218,7 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 				return iter->status ?: BLK_STS_IOERR;
 			addr = iter->addr;
 			len = iter->len;
-			*todo -= len;
+			todo -= len;
 		}
 		*w.next++ = cpu_to_le64(addr);
 		if (addr & NVME_PAGE_MASK)
@@ -290,7 +226,7 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 
 		nvme_prps_add_range(&w, &addr, &len);
 		if (linear && len == NVME_CTRL_PAGE_SIZE)
-			*todo -= nvme_prps_add_pages(&w, iter);
+			todo -= nvme_prps_add_pages(&w, iter);
 		if (unlikely(w.next == w.end && w.later)) {
 			list = nvme_chain_list(dma, iod, w.end);
 			if (!list)
@@ -298,7 +234,7 @@ static __always_inline blk_status_t nvme_write_prps(struct nvme_dma *dma,
 			nvme_prps_begin_list(&w, list, w.later);
 		}
 	}
-	if (len <= NVME_CTRL_PAGE_SIZE && !*todo)
+	if (len <= NVME_CTRL_PAGE_SIZE && !todo)
 		return BLK_STS_OK;
 
 bad_range:
@@ -308,20 +244,18 @@ bad_range:
 
 static noinline blk_status_t nvme_write_prps_mapped(struct nvme_dma *dma,
 						    struct request *req,
-						    struct blk_dma_iter *iter,
-						    unsigned int *todo)
+						    struct blk_dma_iter *iter)
 {
-	return nvme_write_prps(dma, req, iter, todo, false);
+	return nvme_write_prps(dma, req, iter, false);
 }
 
 static blk_status_t nvme_write_prps_linear(struct nvme_dma *dma,
 					   struct request *req,
-					   struct blk_dma_iter *iter,
-					   unsigned int *todo)
+					   struct blk_dma_iter *iter)
 {
 	struct blk_dma_iter local = *iter;
 
-	return nvme_write_prps(dma, req, &local, todo, true);
+	return nvme_write_prps(dma, req, &local, true);
 }
 
 /**
@@ -339,18 +273,16 @@ blk_status_t nvme_dma_set_prps(struct nvme_dma *dma,
 			       struct blk_dma_client *client,
 			       struct request *req, struct blk_dma_iter *iter)
 {
-	unsigned int todo = blk_rq_payload_bytes(req) - iter->len;
 	blk_status_t status;
 
 	nvme_iod_set_data(nvme_iod(req), false);
 	if (likely(iter->mode == BLK_DMA_LINEAR))
-		status = nvme_write_prps_linear(dma, req, iter, &todo);
+		status = nvme_write_prps_linear(dma, req, iter);
 	else
-		status = nvme_write_prps_mapped(dma, req, iter, &todo);
+		status = nvme_write_prps_mapped(dma, req, iter);
 
 	if (unlikely(status))
-		__nvme_dma_unmap_data(dma, client, req,
-				      blk_rq_payload_bytes(req) - todo);
+		nvme_dma_unmap_data(dma, client, req);
 	return status;
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_set_prps);
@@ -365,14 +297,13 @@ static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
 	};
 }
 
-/* Join a range to the one before it, unless unmapping has to tell them apart. */
+/* Join a range to the one before it. */
 static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
 			    struct blk_dma_iter *iter)
 {
 	u32 len = le32_to_cpu(desc->length);
 
-	if (iter->mode != BLK_DMA_LINEAR ||
-	    le64_to_cpu(desc->addr) + len != iter->addr ||
+	if (le64_to_cpu(desc->addr) + len != iter->addr ||
 	    iter->len > U32_MAX - len)
 		return false;
 	desc->length = cpu_to_le32(len + iter->len);
@@ -380,26 +311,24 @@ static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
 }
 
 /*
- * Describe the range in @iter and those after it by a list of at most @max
- * descriptors, and let @desc be the only one or lead to the list. *@left are the
- * bytes that no range was taken for.
+ * Describe the range in @iter and those after it, of which @left are the bytes, by
+ * a list of at most @max descriptors, and let @desc be the only one or lead to the
+ * list.
  */
 static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 				   struct blk_dma_iter *iter,
 				   struct nvme_sgl_desc *desc,
 				   struct nvme_sgl_desc *list,
 				   dma_addr_t list_dma, unsigned int max,
-				   unsigned int *left)
+				   unsigned int left)
 {
 	unsigned int i = 0;
 
 	nvme_sgl_set_data(&list[i++], iter);
-	while (*left) {
-		/* One that stays apart must fit before its range is mapped. */
-		if (WARN_ON_ONCE(i == max && iter->mode != BLK_DMA_LINEAR) ||
-		    !blk_dma_next(req, dma->dev, iter))
+	while (left) {
+		if (!blk_dma_next(req, dma->dev, iter))
 			return iter->status ?: BLK_STS_IOERR;
-		*left -= iter->len;
+		left -= iter->len;
 		if (nvme_sgl_extend(&list[i - 1], iter))
 			continue;
 		if (WARN_ON_ONCE(i == max))
@@ -431,22 +360,21 @@ blk_status_t __nvme_dma_set_sgl(struct nvme_dma *dma,
 	list = nvme_alloc_list(dma, iod, max * sizeof(*list));
 	if (likely(list))
 		status = nvme_write_sgl(dma, req, iter, &iod->cmd.rw.dptr.sgl,
-					list, iod->list_dma, max, &left);
+					list, iod->list_dma, max, left);
 	if (unlikely(status))
-		__nvme_dma_unmap_data(dma, client, req,
-				      blk_rq_payload_bytes(req) - left);
+		nvme_dma_unmap_data(dma, client, req);
 	return status;
 }
 EXPORT_SYMBOL_IF_KUNIT(__nvme_dma_set_sgl);
 
 /*
  * A list of its own: a segment descriptor and the data descriptors it leads to,
- * or one data descriptor. *@left are the bytes that no range was taken for.
+ * or one data descriptor.
  */
 static blk_status_t nvme_set_meta_sgl(struct nvme_dma *dma, struct request *req,
-				      struct blk_dma_iter *iter,
-				      unsigned int *left)
+				      struct blk_dma_iter *iter)
 {
+	unsigned int left = blk_rq_dma_bytes(req, true) - iter->len;
 	struct nvme_iod *iod = nvme_iod(req);
 	struct nvme_sgl_desc *list;
 
@@ -482,7 +410,6 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma,
 	struct nvme_iod *iod = nvme_iod(req);
 	struct blk_dma_iter iter __uninitialized;
 	blk_status_t status = BLK_STS_OK;
-	unsigned int total, left;
 
 	if (!blk_dma_map_metadata(client, req, &iod->meta, &iter, batch))
 		return iter.status;
@@ -490,12 +417,9 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma,
 	iod->meta_list = NULL;
 	iod->cmd.rw.metadata = cpu_to_le64(iter.addr);
 	if (use_sgl) {
-		total = blk_rq_dma_bytes(req, true);
-		left = total - iter.len;
-		status = nvme_set_meta_sgl(dma, req, &iter, &left);
+		status = nvme_set_meta_sgl(dma, req, &iter);
 		if (unlikely(status)) {
-			__nvme_dma_unmap_metadata(dma, client, req,
-						  total - left);
+			nvme_dma_unmap_metadata(dma, client, req);
 			return status;
 		}
 	}

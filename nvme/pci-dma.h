@@ -35,7 +35,7 @@ struct nvme_dma {
 /**
  * struct nvme_iod - the driver's part of a request
  * @req: what the NVMe core keeps
- * @cmd: the command; its PRPs or SGL descriptor also serve unmapping
+ * @cmd: the command
  * @aborted: an Abort command was sent for it
  * @data_sgl: the data is described by an SGL, not by PRPs
  * @small_list: @lists[0] is of the small pool
@@ -77,8 +77,6 @@ blk_status_t nvme_dma_map_metadata(struct nvme_dma *dma,
 				   struct blk_dma_client *client,
 				   struct request *req, bool use_sgl,
 				   struct dma_iova_batch *batch);
-void nvme_dma_unmap_ranges(struct blk_dma_client *client, struct request *req,
-			   struct blk_dma_mapping *m, unsigned int mapped);
 void nvme_dma_free_lists(struct nvme_dma *dma, struct nvme_iod *iod);
 
 static inline struct nvme_iod *nvme_iod(struct request *req)
@@ -96,32 +94,6 @@ static inline void nvme_iod_set_data(struct nvme_iod *iod, bool use_sgl)
 		iod->cmd.rw.flags |= NVME_CMD_SGL_METABUF;
 }
 
-/* Unmap @mapped bytes of the data, and free its lists. */
-static __always_inline void
-__nvme_dma_unmap_data(struct nvme_dma *dma, struct blk_dma_client *client,
-		      struct request *req, unsigned int mapped)
-{
-	struct nvme_iod *iod = nvme_iod(req);
-
-	if (!blk_dma_unmap(client, req, &iod->data))
-		nvme_dma_unmap_ranges(client, req, &iod->data, mapped);
-	if (iod->nr_lists)
-		nvme_dma_free_lists(dma, iod);
-}
-
-/* The same of the metadata. */
-static __always_inline void
-__nvme_dma_unmap_metadata(struct nvme_dma *dma, struct blk_dma_client *client,
-			  struct request *req, unsigned int mapped)
-{
-	struct nvme_iod *iod = nvme_iod(req);
-
-	if (!blk_dma_unmap(client, req, &iod->meta))
-		nvme_dma_unmap_ranges(client, req, &iod->meta, mapped);
-	if (iod->meta_list)
-		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
-}
-
 /**
  * nvme_dma_unmap_data - undo nvme_dma_set_prps() and the like
  * @dma: the controller's
@@ -130,11 +102,15 @@ __nvme_dma_unmap_metadata(struct nvme_dma *dma, struct blk_dma_client *client,
  *
  * Context: any.
  */
-static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
-				       struct blk_dma_client *client,
-				       struct request *req)
+static __always_inline void nvme_dma_unmap_data(struct nvme_dma *dma,
+						struct blk_dma_client *client,
+						struct request *req)
 {
-	__nvme_dma_unmap_data(dma, client, req, blk_rq_payload_bytes(req));
+	struct nvme_iod *iod = nvme_iod(req);
+
+	blk_dma_unmap(client, req, &iod->data);
+	if (iod->nr_lists)
+		nvme_dma_free_lists(dma, iod);
 }
 
 /**
@@ -145,11 +121,15 @@ static inline void nvme_dma_unmap_data(struct nvme_dma *dma,
  *
  * Context: any.
  */
-static inline void nvme_dma_unmap_metadata(struct nvme_dma *dma,
-					   struct blk_dma_client *client,
-					   struct request *req)
+static __always_inline void
+nvme_dma_unmap_metadata(struct nvme_dma *dma, struct blk_dma_client *client,
+			struct request *req)
 {
-	__nvme_dma_unmap_metadata(dma, client, req, UINT_MAX);
+	struct nvme_iod *iod = nvme_iod(req);
+
+	blk_dma_unmap(client, req, &iod->meta);
+	if (iod->meta_list)
+		dma_pool_free(dma->small_pool, iod->meta_list, iod->meta_dma);
 }
 
 /**
