@@ -7,6 +7,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -52,8 +54,8 @@ static enum status judge(ssize_t result, size_t length)
 	if (result == (ssize_t)length)
 		return VERIFIED;
 	if (result < 0)
-		return say(errno == EREMOTEIO ? REFUSED : FAILED, "%s",
-			   strerror(errno));
+		return say(errno == EREMOTEIO ? REFUSED : FAILED,
+			   "%zu bytes: %s", length, strerror(errno));
 	return say(FAILED, "%zd of %zu bytes", result, length);
 }
 
@@ -90,15 +92,35 @@ static enum status fill_p2p(const unsigned char *data, size_t length)
 	return VERIFIED;
 }
 
-static enum status verify_read(const char *device)
+/* PRP 1 alone, a PRP list or an SGL, and several pages of a list or several commands */
+static const size_t lengths[] = { PAGE, 3 * PAGE, MOST };
+#define NR_LENGTHS (sizeof(lengths) / sizeof(*lengths))
+
+/* Map as much P2P memory as there is. Return: how many of the lengths it has room for. */
+static unsigned int map_most(void)
 {
-	int fd = open(device, O_RDONLY | O_DIRECT);
-	enum status status = VERIFIED;
-	size_t length = PAGE;
+	int fd = open(memory, O_RDWR);
+	unsigned int nr;
 
 	if (fd < 0)
-		err(NOT_TRIED, "%s", device);
-	p2p = map_memory(memory, length);
+		err(NOT_TRIED, "%s", memory);
+	for (nr = NR_LENGTHS; nr; nr--) {
+		void *map = mmap(NULL, lengths[nr - 1], PROT_READ | PROT_WRITE,
+				 MAP_SHARED, fd, 0);
+
+		if (map != MAP_FAILED) {
+			p2p = map;
+			close(fd);
+			return nr;
+		}
+	}
+	err(NOT_TRIED, "%s: mapping %zu bytes", memory, lengths[0]);
+}
+
+static enum status verify_read_of(int fd, const char *device, size_t length)
+{
+	enum status status;
+
 	/* Somebody may write there meanwhile. */
 	for (int tries = 0; tries < 5; tries++) {
 		host_read(fd, expected, length, 0);
@@ -114,12 +136,29 @@ static enum status verify_read(const char *device)
 		if (memcmp(expected, expected + length, length))
 			continue;
 		copy_words(seen, p2p, length);
-		return compare(length) ?:
-			       say(VERIFIED, "%zu bytes as through host memory",
-				   length);
+		return compare(length);
 	}
 	errx(NOT_TRIED, "the first %zu bytes of %s change all the time", length,
 	     device);
+}
+
+static enum status verify_read(const char *device)
+{
+	int fd = open(device, O_RDONLY | O_DIRECT);
+	enum status status = VERIFIED;
+	unsigned int i, nr;
+	uint64_t size;
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size))
+		err(NOT_TRIED, "%s", device);
+	nr = map_most();
+	for (i = 0; i < nr && lengths[i] <= size && !status; i++)
+		status = verify_read_of(fd, device, lengths[i]);
+	if (!i)
+		errx(NOT_TRIED, "%s has less than %zu bytes", device,
+		     lengths[0]);
+	return status ?: say(VERIFIED, "up to %zu bytes as through host memory",
+			     lengths[i - 1]);
 }
 
 /* Write new data out of P2P memory, and read it back through host memory. */
@@ -163,12 +202,26 @@ static enum status verify_file(const char *path)
 	return status;
 }
 
+static bool sync_folder(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY);
+	bool synced = fd >= 0 && !fsync(fd);
+
+	close(fd);
+	return synced;
+}
+
+/* It has to outlast a crash, with its name and that of its folder, which may be as young. */
 static void save(const char *path, const unsigned char *data, size_t length)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	char *folder = strdup(path);
 
-	if (fd < 0 || write(fd, data, length) != (ssize_t)length || fsync(fd))
+	if (fd < 0 || write(fd, data, length) != (ssize_t)length || fsync(fd) ||
+	    !folder || !sync_folder(dirname(folder)) ||
+	    !sync_folder(dirname(folder)))
 		err(NOT_TRIED, "saving what was there to %s", path);
+	free(folder);
 	close(fd);
 }
 
@@ -199,7 +252,7 @@ static enum status verify_range(char *range, const char *saved)
 	offset = last_number(range);
 	if (!saved)
 		errx(NOT_TRIED, "--range wants --save");
-	/* refused while it is mounted, or md or dm hold it */
+	/* refused while it is mounted, or md or dm hold it; who else writes there is not seen */
 	fd = open(range, O_RDWR | O_DIRECT | O_EXCL);
 	if (fd < 0)
 		err(NOT_TRIED, "%s, which nobody may have in use", range);
@@ -234,7 +287,7 @@ int main(int argc, char **argv)
 		{ "p2p", "PATH", "p2pmem/allocate of the provider",
 		  .text = &memory },
 		{ "device", "DEV",
-		  "read the first 4096 bytes of this block device, compare",
+		  "read the first bytes of this block device, up to 1 MiB, compare",
 		  .text = &device },
 		{ "file", "FILE",
 		  "write 4096 bytes to this new file, compare, remove it",
