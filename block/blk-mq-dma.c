@@ -14,6 +14,7 @@
 #include <linux/blk-mq-dma.h>
 #include <linux/dma-linear.h>
 #include <linux/iommu-dma.h>
+#include <linux/mempool.h>
 #include <linux/pfn.h>
 
 #include "blk.h"
@@ -143,6 +144,35 @@ blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
 	return pci_p2pdma_state(state, dev, pfn_to_page(PHYS_PFN(phys)));
 }
 
+/*
+ * What an element of the reserve has room for. A request of more is one of many
+ * small pieces, and no way to free memory.
+ */
+#define BLK_DMA_POOL_SEGMENTS 256
+
+/* So that I/O which frees memory goes on without any */
+static mempool_t blk_dma_segments_pool;
+
+static int __init blk_dma_segments_pool_init(void)
+{
+	int ret = mempool_init_kmalloc_pool(&blk_dma_segments_pool, 4,
+					    BLK_DMA_POOL_SEGMENTS *
+						    sizeof(dma_addr_t));
+
+	if (ret)
+		panic("block: no reserve of DMA segments\n");
+	return 0;
+}
+subsys_initcall(blk_dma_segments_pool_init);
+
+static dma_addr_t *blk_dma_alloc_addrs(unsigned int max)
+{
+	if (max > BLK_DMA_POOL_SEGMENTS)
+		return kmalloc_array(max, sizeof(dma_addr_t),
+				     GFP_ATOMIC | __GFP_NOWARN);
+	return mempool_alloc(&blk_dma_segments_pool, GFP_ATOMIC);
+}
+
 static dma_addr_t *blk_dma_segment_addrs(struct blk_dma_segments *segments)
 {
 	return segments->max > 1 ? segments->addrs : &segments->addr;
@@ -173,16 +203,19 @@ static bool blk_dma_init_segments(struct blk_dma_client *client,
 	iter->segments = segments;
 	if (max <= 1)
 		return true;
-	segments->addrs = kmalloc_array(max, sizeof(*segments->addrs),
-					GFP_ATOMIC | __GFP_NOWARN);
+	segments->addrs = blk_dma_alloc_addrs(max);
 	return segments->addrs ||
 	       blk_dma_fail(req, iter, BLK_STS_RESOURCE);
 }
 
 static void blk_dma_exit_segments(struct blk_dma_segments *segments)
 {
-	if (segments && segments->max > 1)
+	if (!segments || segments->max <= 1)
+		return;
+	if (segments->max > BLK_DMA_POOL_SEGMENTS)
 		kfree(segments->addrs);
+	else
+		mempool_free(segments->addrs, &blk_dma_segments_pool);
 }
 
 static bool blk_dma_find_range(struct request *req, struct device *dev,
@@ -255,6 +288,7 @@ static void blk_dma_unmap_segments(struct blk_dma_client *client,
 			dma_unmap_phys(client->dev, addrs[i], vec.len,
 				       rq_dma_dir(req), blk_dma_attrs(map));
 	}
+	WARN_ON_ONCE(i != m->segments.nr);
 	blk_dma_exit_segments(&m->segments);
 }
 

@@ -4,8 +4,8 @@
  * Region Page Entry and List, Scatter Gather List.
  *
  * The block layer's iterator gives the DMA ranges of a request one by one, and
- * they are written where the controller reads them. Unmapping does not go by
- * them, for the controller can write there, too.
+ * they are written where the controller reads them. The controller can write
+ * there, too, so that data and metadata are not unmapped by what is there.
  */
 #include <kunit/visibility.h>
 
@@ -297,23 +297,10 @@ static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
 	};
 }
 
-/* Join a range to the one before it. */
-static bool nvme_sgl_extend(struct nvme_sgl_desc *desc,
-			    struct blk_dma_iter *iter)
-{
-	u32 len = le32_to_cpu(desc->length);
-
-	if (le64_to_cpu(desc->addr) + len != iter->addr ||
-	    iter->len > U32_MAX - len)
-		return false;
-	desc->length = cpu_to_le32(len + iter->len);
-	return true;
-}
-
 /*
  * Describe the range in @iter and those after it, of which @left are the bytes, by
  * a list of at most @max descriptors, and let @desc be the only one or lead to the
- * list.
+ * list. Ranges that join share a descriptor.
  */
 static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 				   struct blk_dma_iter *iter,
@@ -322,6 +309,8 @@ static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 				   dma_addr_t list_dma, unsigned int max,
 				   unsigned int left)
 {
+	dma_addr_t addr = iter->addr;
+	u32 len = iter->len;
 	unsigned int i = 0;
 
 	nvme_sgl_set_data(&list[i++], iter);
@@ -329,11 +318,16 @@ static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 		if (!blk_dma_next(req, dma->dev, iter))
 			return iter->status ?: BLK_STS_IOERR;
 		left -= iter->len;
-		if (nvme_sgl_extend(&list[i - 1], iter))
+		if (addr + len == iter->addr && iter->len <= U32_MAX - len) {
+			len += iter->len;
+			list[i - 1].length = cpu_to_le32(len);
 			continue;
+		}
 		if (WARN_ON_ONCE(i == max))
 			return BLK_STS_IOERR;
 		nvme_sgl_set_data(&list[i++], iter);
+		addr = iter->addr;
+		len = iter->len;
 	}
 
 	if (i == 1)
