@@ -144,10 +144,7 @@ blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
 	return pci_p2pdma_state(state, dev, pfn_to_page(PHYS_PFN(phys)));
 }
 
-/*
- * What an element of the reserve has room for. A request of more is one of many
- * small pieces, and no way to free memory.
- */
+/* What an element of the reserve has room for; a request of more has no reserve. */
 #define BLK_DMA_POOL_SEGMENTS 256
 
 /* So that I/O which frees memory goes on without any */
