@@ -680,12 +680,12 @@ static void sgl_no_list_test(struct kunit *test)
 /* From now on so many ranges can be mapped, for want of bounce buffers. */
 static void fail_after(struct fixture *f, unsigned int nr)
 {
-	f->no_bounce.force_bounce = false;
+	f->no_bounce.force_bounce = !nr;
 	f->watch.nr_maps = 0;
 	f->watch.fail_after = nr;
 }
 
-/* Each range but the first cannot be mapped: those before it are unmapped. */
+/* Each range in turn cannot be mapped: those before it are unmapped. */
 static void range_fails_test(struct kunit *test)
 {
 	static const struct layout data = { 20, 0x2000 };
@@ -695,7 +695,7 @@ static void range_fails_test(struct kunit *test)
 
 	fill_pools(test, f, 1, true);
 	lay_data(test, f, layout_vecs(test, &data), data.nr);
-	for (nr = 1; nr < data.nr; nr++) {
+	for (nr = 0; nr < data.nr; nr++) {
 		for (use_sgl = 0; use_sgl <= 1; use_sgl++) {
 			fail_after(f, nr);
 			KUNIT_EXPECT_EQ(test, map_data(f, use_sgl),
@@ -777,7 +777,7 @@ static void metadata_segments_test(struct kunit *test)
 	expect_metadata(test, true);
 }
 
-/* The list cannot be had, or each range but the first not be mapped in turn. */
+/* The list cannot be had, or each range in turn not be mapped. */
 static void metadata_fails_test(struct kunit *test)
 {
 	static const struct layout data = { NVME_MAX_META_SEGS, 0x200 };
@@ -785,12 +785,15 @@ static void metadata_fails_test(struct kunit *test)
 	unsigned int nr;
 
 	lay_metadata(test, f, layout_vecs(test, &data), data.nr);
+	fill_pools(test, f, 0, false);
+	KUNIT_EXPECT_EQ(test, map_metadata(f, true), -ENOMEM);
+	expect_clean(test, f, 0, false);
+	fill_pools(test, f, 0, true);
 	for (nr = 0; nr < data.nr; nr++) {
-		fill_pools(test, f, 0, nr);
 		fail_after(f, nr);
 		KUNIT_EXPECT_EQ(test, map_metadata(f, true), -ENOMEM);
-		KUNIT_EXPECT_EQ(test, f->watch.nr_maps, nr ?: 1);
-		expect_clean(test, f, 0, nr);
+		KUNIT_EXPECT_EQ(test, f->watch.nr_maps, nr);
+		expect_clean(test, f, 0, true);
 	}
 }
 
