@@ -625,6 +625,24 @@ static struct device *fake_peer(struct kunit *test)
 	return &pdev->dev;
 }
 
+static void exit_reserve(void *reserve)
+{
+	blk_dma_reserve_exit(reserve);
+}
+
+static void init_client(struct kunit *test, struct blk_dma_client *client,
+			struct device *dev)
+{
+	struct blk_dma_reserve *reserve =
+		kunit_kzalloc(test, sizeof(*reserve), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, reserve);
+	KUNIT_ASSERT_EQ(test, 0, blk_dma_reserve_init(reserve));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, exit_reserve,
+							   reserve));
+	blk_dma_client_init(client, dev, reserve, 0);
+}
+
 static bool dma_start(struct fake_rq *f, struct device *dev,
 		      struct dma_iova_state *state, struct blk_dma_iter *iter,
 		      bool integrity)
@@ -701,6 +719,52 @@ static void map_segments_test(struct kunit *test)
 
 	expect_ranges(test, dev, BLK_DMA_SEGMENTS, false);
 	expect_ranges(test, dev, BLK_DMA_SEGMENTS, true);
+}
+
+static phys_addr_t last_addr(const struct walk_case *c)
+{
+	phys_addr_t last = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr_pieces(c); i++)
+		last = max(last, real_addr(c->pieces[i].paddr) +
+					 c->pieces[i].len - 1);
+	return last;
+}
+
+/* What a device reaches needs no mapping, though it does not reach all memory. */
+static void map_within_reach_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, 0);
+
+	skip_if_all_is_mapped(test);
+	dev->coherent_dma_mask = last_addr(test->param_value);
+	expect_ranges(test, dev, BLK_DMA_LINEAR, false);
+	expect_ranges(test, dev, BLK_DMA_LINEAR, true);
+}
+
+/* The last byte is beyond its reach: what is mapped finds no bounce buffers. */
+static void map_beyond_reach_test(struct kunit *test)
+{
+	struct device *dev = fake_device(test, 0);
+	struct blk_dma_client client;
+	struct blk_dma_mapping m;
+	struct blk_dma_iter iter;
+	struct fake_rq *f;
+
+	skip_if_all_is_mapped(test);
+	dev->coherent_dma_mask = last_addr(&walk_cases[3]) - 1;
+	init_client(test, &client, dev);
+	dev->dma_io_tlb_mem->force_bounce = true;
+
+	f = lay_rq(test, &walk_cases[3], false);
+	KUNIT_EXPECT_FALSE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
+						  NULL));
+	expect_error(test, &iter, -ENOMEM);
+	f = lay_rq(test, &walk_cases[3], true);
+	KUNIT_EXPECT_FALSE(test, blk_dma_map_metadata(&client, &f->rq, &m,
+						      &iter, NULL));
+	expect_error(test, &iter, -ENOMEM);
 }
 
 /*
@@ -849,7 +913,7 @@ static void map_mixed_test(struct kunit *test)
 	host.paddr = real_addr(host.paddr);
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
 	f->vecs[0][1].bv_page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
-	blk_dma_client_init(&client, dev, 0);
+	init_client(test, &client, dev);
 	KUNIT_EXPECT_TRUE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
 						 NULL));
 	expect_vec(test, 0, &host, dma_to_phys(dev, iter.addr), iter.len);
@@ -929,7 +993,7 @@ static void map_mixed_bus_addr_test(struct kunit *test)
 
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
 	f->vecs[0][1].bv_page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
-	blk_dma_client_init(&client, dev, 0);
+	init_client(test, &client, dev);
 	walk_init(f, &walk, false);
 	more = blk_dma_map_data(&client, &f->rq, &m, &iter, NULL);
 	for (i = 0; blk_map_iter_next(&walk, &vec); i++) {
@@ -988,6 +1052,8 @@ static struct kunit_case blk_mq_dma_cases[] = {
 	KUNIT_CASE(walk_special_payload_test),
 	KUNIT_CASE(walk_no_bio_test),
 	KUNIT_CASE_PARAM(map_linear_test, walk_gen_params),
+	KUNIT_CASE_PARAM(map_within_reach_test, walk_gen_params),
+	KUNIT_CASE(map_beyond_reach_test),
 	KUNIT_CASE(map_linear_page_test),
 	KUNIT_CASE_PARAM(map_segments_test, walk_gen_params),
 	KUNIT_CASE(map_late_bounce_test),

@@ -144,30 +144,21 @@ blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
 	return pci_p2pdma_state(state, dev, pfn_to_page(PHYS_PFN(phys)));
 }
 
-/* What an element of the reserve has room for; a request of more has no reserve. */
-#define BLK_DMA_POOL_SEGMENTS 256
-
-/* So that I/O which frees memory goes on without any */
-static mempool_t blk_dma_segments_pool;
-
-static int __init blk_dma_segments_pool_init(void)
+static mempool_t *blk_dma_reserve_pool(struct blk_dma_client *client,
+				       bool is_integrity)
 {
-	int ret = mempool_init_kmalloc_pool(&blk_dma_segments_pool, 4,
-					    BLK_DMA_POOL_SEGMENTS *
-						    sizeof(dma_addr_t));
-
-	if (ret)
-		panic("block: no reserve of DMA segments\n");
-	return 0;
+	return is_integrity ? &client->reserve->metadata :
+			      &client->reserve->data;
 }
-subsys_initcall(blk_dma_segments_pool_init);
 
-static dma_addr_t *blk_dma_alloc_addrs(unsigned int max)
+static dma_addr_t *blk_dma_alloc_addrs(struct blk_dma_client *client,
+				       unsigned int max, bool is_integrity)
 {
-	if (max > BLK_DMA_POOL_SEGMENTS)
+	if (max > BLK_DMA_RESERVE_RANGES)
 		return kmalloc_array(max, sizeof(dma_addr_t),
 				     GFP_ATOMIC | __GFP_NOWARN);
-	return mempool_alloc(&blk_dma_segments_pool, GFP_ATOMIC);
+	return mempool_alloc(blk_dma_reserve_pool(client, is_integrity),
+			     GFP_ATOMIC);
 }
 
 static dma_addr_t *blk_dma_segment_addrs(struct blk_dma_segments *segments)
@@ -187,7 +178,7 @@ static bool blk_dma_init_segments(struct blk_dma_client *client,
 	struct phys_vec vec;
 
 	iter->segments = NULL;
-	if (!client->keeps_ranges)
+	if (!client->reserve)
 		return true;
 	segments = &container_of(state, struct blk_dma_mapping, iova)->segments;
 	if (!one) {
@@ -200,19 +191,23 @@ static bool blk_dma_init_segments(struct blk_dma_client *client,
 	iter->segments = segments;
 	if (max <= 1)
 		return true;
-	segments->addrs = blk_dma_alloc_addrs(max);
+	segments->addrs = blk_dma_alloc_addrs(client, max,
+					      iter->iter.is_integrity);
 	return segments->addrs ||
 	       blk_dma_fail(req, iter, BLK_STS_RESOURCE);
 }
 
-static void blk_dma_exit_segments(struct blk_dma_segments *segments)
+static void blk_dma_exit_segments(struct blk_dma_client *client,
+				  struct blk_dma_segments *segments,
+				  bool is_integrity)
 {
 	if (!segments || segments->max <= 1)
 		return;
-	if (segments->max > BLK_DMA_POOL_SEGMENTS)
+	if (segments->max > BLK_DMA_RESERVE_RANGES)
 		kfree(segments->addrs);
 	else
-		mempool_free(segments->addrs, &blk_dma_segments_pool);
+		mempool_free(segments->addrs,
+			     blk_dma_reserve_pool(client, is_integrity));
 }
 
 static bool blk_dma_find_range(struct request *req, struct device *dev,
@@ -286,7 +281,7 @@ static void blk_dma_unmap_segments(struct blk_dma_client *client,
 				       rq_dma_dir(req), blk_dma_attrs(map));
 	}
 	WARN_ON_ONCE(i != m->segments.nr);
-	blk_dma_exit_segments(&m->segments);
+	blk_dma_exit_segments(client, &m->segments, m->is_integrity);
 }
 
 static bool blk_dma_range_next(struct request *req, struct device *dev,
@@ -449,6 +444,40 @@ static bool blk_dma_iova_start(struct request *req, struct device *dev,
 	return blk_dma_iova_next(iter);
 }
 
+static noinline bool blk_dma_start_linear(struct request *req,
+					  struct blk_dma_iter *iter)
+{
+	struct phys_vec vec;
+
+	blk_rq_map_iter_init(req, &iter->iter, iter->iter.is_integrity);
+	if (!blk_map_iter_next(&iter->iter, &vec))
+		return false;
+	iter->addr = vec.paddr + iter->offset;
+	iter->len = vec.len;
+	return true;
+}
+
+/*
+ * Whether all of it is host memory that needs no mapping, for a device which does
+ * not reach all that there may be.
+ */
+static bool blk_dma_is_within_reach(struct blk_dma_client *client,
+				    struct request *req,
+				    struct blk_dma_iter *iter)
+{
+	struct blk_map_iter walk;
+	struct phys_vec vec;
+
+	if (!client->linear_last || dma_mappings_watched() ||
+	    iter->p2pdma.map != PCI_P2PDMA_MAP_NONE)
+		return false;
+	blk_rq_map_iter_init(req, &walk, iter->iter.is_integrity);
+	while (blk_map_iter_next_bvec(&walk, &vec))
+		if (vec.paddr + vec.len - 1 > client->linear_last)
+			return false;
+	return true;
+}
+
 /*
  * Memory whose DMA addresses the IOMMU or the CPU has to provide for. If @one, it
  * is the range that is in @iter.
@@ -486,13 +515,16 @@ static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
 						  vec.paddr, total, one);
 	}
 
+	if (blk_dma_is_within_reach(client, req, iter))
+		return one || blk_dma_start_linear(req, iter);
+
 	iter->mode = BLK_DMA_SEGMENTS;
 	if (!blk_dma_init_segments(client, req, state, iter, one))
 		return false;
 	if (one ? blk_dma_map_range(req, dev, iter, &vec) :
 		  blk_dma_range_next(req, dev, iter))
 		return true;
-	blk_dma_exit_segments(iter->segments);
+	blk_dma_exit_segments(client, iter->segments, is_integrity);
 	return false;
 }
 
@@ -524,19 +556,6 @@ static __always_inline bool blk_dma_only_range(struct request *req,
 	iter->len = bi->bi_size;
 	iter->iter.bio = NULL;
 	iter->iter.left = 0;
-	return true;
-}
-
-static noinline bool blk_dma_start_linear(struct request *req,
-					  struct blk_dma_iter *iter)
-{
-	struct phys_vec vec;
-
-	blk_rq_map_iter_init(req, &iter->iter, iter->iter.is_integrity);
-	if (!blk_map_iter_next(&iter->iter, &vec))
-		return false;
-	iter->addr = vec.paddr + iter->offset;
-	iter->len = vec.len;
 	return true;
 }
 
@@ -654,7 +673,7 @@ static noinline bool blk_dma_start_window(struct blk_dma_client *client,
 
 static __always_inline bool blk_dma_host_is_linear(struct blk_dma_client *client)
 {
-	return PFN_PHYS(max_pfn) - 1 <= client->linear_last &&
+	return PFN_PHYS(max_pfn) - 1 <= client->linear_all &&
 	       !dma_mappings_watched();
 }
 
@@ -787,32 +806,67 @@ static void blk_dma_client_ask(struct blk_dma_client *client,
 {
 	client->dev = dev;
 	client->linear_last = dma_linear_last(dev, 0, &client->offset);
+	client->linear_all = client->linear_last;
 #ifdef CONFIG_ZONE_DEVICE
 	/* host memory that is no RAM, as of DAX, may be above max_pfn */
 	if (client->linear_last < BIT_ULL(MAX_PHYSMEM_BITS) - 1)
-		client->linear_last = 0;
+		client->linear_all = 0;
 #endif
 	client->iova_mask = 0;
 	if (use_dma_iommu(dev))
 		client->iova_mask = dma_get_merge_boundary(dev);
 	client->slots.nr = 0;
 	client->windows = NULL;
-	client->keeps_ranges = false;
+	client->reserve = NULL;
 }
+
+/**
+ * blk_dma_reserve_init - set room aside for the addresses of ranges
+ * @reserve: filled in; owned by the caller until blk_dma_reserve_exit()
+ *
+ * Context: may sleep.
+ * Return: 0, or -ENOMEM.
+ */
+int blk_dma_reserve_init(struct blk_dma_reserve *reserve)
+{
+	size_t size = BLK_DMA_RESERVE_RANGES * sizeof(dma_addr_t);
+
+	if (mempool_init_kmalloc_pool(&reserve->data, 1, size))
+		return -ENOMEM;
+	if (!mempool_init_kmalloc_pool(&reserve->metadata, 1, size))
+		return 0;
+	mempool_exit(&reserve->data);
+	return -ENOMEM;
+}
+EXPORT_SYMBOL_GPL(blk_dma_reserve_init);
+
+/**
+ * blk_dma_reserve_exit - undo blk_dma_reserve_init()
+ * @reserve: no request of its clients is mapped
+ *
+ * Context: may sleep.
+ */
+void blk_dma_reserve_exit(struct blk_dma_reserve *reserve)
+{
+	mempool_exit(&reserve->data);
+	mempool_exit(&reserve->metadata);
+}
+EXPORT_SYMBOL_GPL(blk_dma_reserve_exit);
 
 /**
  * blk_dma_client_init - get ready to map for a device's queue
  * @client: filled in; owned by the caller until blk_dma_client_exit()
  * @dev: device that will do the DMA, its DMA mask set; borrowed until then
+ * @reserve: of all queues of the controller; borrowed until then
  * @nr_slots: tags for which to keep IOVAs; 0 for none
  *
  * Context: may sleep.
  */
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
-			 unsigned int nr_slots)
+			 struct blk_dma_reserve *reserve, unsigned int nr_slots)
 {
 	blk_dma_client_ask(client, dev);
-	client->keeps_ranges = true;
+	client->reserve = reserve;
 	dma_iova_alloc_slots(dev, &client->slots, nr_slots);
 }
 EXPORT_SYMBOL_GPL(blk_dma_client_init);

@@ -10,6 +10,7 @@
 #include <linux/blk-mq.h>
 #include <linux/dma-iova-batch.h>
 #include <linux/dma-mapping.h>
+#include <linux/mempool.h>
 #include <linux/p2pdma-window.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/tracepoint-defs.h>
@@ -64,17 +65,34 @@ enum blk_dma_mode {
 	BLK_DMA_DMA_BUF,
 };
 
+/* Ranges whose addresses an element of a reserve has room for; more have no reserve. */
+#define BLK_DMA_RESERVE_RANGES 256
+
+/**
+ * struct blk_dma_reserve - so that I/O which frees memory goes on without any
+ * @data: room for the addresses of a request's data; owned
+ * @metadata: the same for its metadata, so that it never waits for data; owned
+ *
+ * For all queues of a controller: one that does not answer holds nobody else's.
+ */
+struct blk_dma_reserve {
+	mempool_t data;
+	mempool_t metadata;
+};
+
 /**
  * struct blk_dma_client - who does the DMA: what stays the same for a queue
  * @dev: the device; borrowed
  * @offset: host memory: DMA minus physical address, in bytes
  * @linear_last: host memory: the highest physical address for which @offset
  *	holds; 0 if each mapping has to be made
+ * @linear_all: @linear_last, if no host memory can be above max_pfn that is above
+ *	it; otherwise 0
  * @iova_mask: bytes of the IOMMU's granule, minus 1; 0 if there are no IOVAs
  * @slots: IOVAs kept for each tag; owned
  * @windows: keeps pages of peers mapped; NULL if it does not
- * @keeps_ranges: who maps has a struct blk_dma_mapping, for the addresses of ranges
- *	that are mapped by themselves
+ * @reserve: for the addresses of ranges that are mapped by themselves; borrowed. NULL
+ *	if who maps has no struct blk_dma_mapping to keep them
  *
  * Owned by the driver, from blk_dma_client_init() to blk_dma_client_exit().
  */
@@ -82,10 +100,11 @@ struct blk_dma_client {
 	struct device *dev;
 	u64 offset;
 	phys_addr_t linear_last;
+	phys_addr_t linear_all;
 	unsigned long iova_mask;
 	struct dma_iova_slots slots;
 	struct p2pdma_window_client *windows;
-	bool keeps_ranges;
+	struct blk_dma_reserve *reserve;
 };
 
 /**
@@ -156,7 +175,10 @@ struct blk_dma_iter {
 	struct blk_dma_segments *segments; /* SEGMENTS; NULL if not kept here */
 };
 
+int blk_dma_reserve_init(struct blk_dma_reserve *reserve);
+void blk_dma_reserve_exit(struct blk_dma_reserve *reserve);
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
+			 struct blk_dma_reserve *reserve,
 			 unsigned int nr_slots);
 void blk_dma_client_use_windows(struct blk_dma_client *client,
 				enum p2pdma_window_use use);

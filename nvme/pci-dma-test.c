@@ -161,7 +161,7 @@ static struct fixture *fixture(struct kunit *test, bool watched)
 					      NVME_SMALL_LIST_SIZE));
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, destroy_pools, &f->dma));
-	blk_dma_client_init(&f->client, dev, 0);
+	blk_dma_client_init(&f->client, dev, &f->dma.reserve, 0);
 	if (watched)
 		watch_start(test, &f->watch);
 

@@ -5,7 +5,8 @@
  *
  * The block layer's iterator gives the DMA ranges of a request one by one, and
  * they are written where the controller reads them. The controller can write
- * there, too, so that data and metadata are not unmapped by what is there.
+ * there, too, so that data and metadata are not unmapped by what is there. Only
+ * from one PRP list to the next what is there leads, as on stock.
  */
 #include <kunit/visibility.h>
 
@@ -14,7 +15,7 @@
 #define NVME_PAGE_MASK (NVME_CTRL_PAGE_SIZE - 1)
 
 /**
- * nvme_dma_create_pools - create the pools of descriptor lists
+ * nvme_dma_create_pools - create the pools of descriptor lists, and the reserve
  * @dma: filled in
  * @dev: the controller's PCI device; must outlive @dma
  * @small_align: alignment of small lists, in bytes
@@ -34,24 +35,31 @@ int nvme_dma_create_pools(struct nvme_dma *dma, struct device *dev,
 
 	dma->small_pool = dma_pool_create("prp list 256", dev,
 					  NVME_SMALL_LIST_SIZE, small_align, 0);
-	if (!dma->small_pool) {
-		dma_pool_destroy(dma->page_pool);
-		return -ENOMEM;
-	}
+	if (!dma->small_pool)
+		goto destroy_page_pool;
+	if (blk_dma_reserve_init(&dma->reserve))
+		goto destroy_small_pool;
 	return 0;
+
+destroy_small_pool:
+	dma_pool_destroy(dma->small_pool);
+destroy_page_pool:
+	dma_pool_destroy(dma->page_pool);
+	return -ENOMEM;
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_create_pools);
 
 /**
- * nvme_dma_destroy_pools - destroy the pools of descriptor lists
+ * nvme_dma_destroy_pools - undo nvme_dma_create_pools()
  * @dma: the controller's; no request may be mapped
  *
  * Context: may sleep.
  */
 void nvme_dma_destroy_pools(struct nvme_dma *dma)
 {
-	dma_pool_destroy(dma->page_pool);
+	blk_dma_reserve_exit(&dma->reserve);
 	dma_pool_destroy(dma->small_pool);
+	dma_pool_destroy(dma->page_pool);
 }
 EXPORT_SYMBOL_IF_KUNIT(nvme_dma_destroy_pools);
 

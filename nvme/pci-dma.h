@@ -25,11 +25,13 @@
  * @dev: the controller's PCI device; borrowed
  * @page_pool: descriptor lists of NVME_CTRL_PAGE_SIZE bytes; owned
  * @small_pool: descriptor lists of NVME_SMALL_LIST_SIZE bytes; owned
+ * @reserve: for the addresses of ranges; owned
  */
 struct nvme_dma {
 	struct device *dev;
 	struct dma_pool *page_pool;
 	struct dma_pool *small_pool;
+	struct blk_dma_reserve reserve;
 };
 
 /**
