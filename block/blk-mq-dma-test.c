@@ -738,7 +738,7 @@ static void map_within_reach_test(struct kunit *test)
 	struct device *dev = fake_device(test, 0);
 
 	skip_if_all_is_mapped(test);
-	dev->coherent_dma_mask = last_addr(test->param_value);
+	dev->coherent_dma_mask = phys_to_dma(dev, last_addr(test->param_value));
 	expect_ranges(test, dev, BLK_DMA_LINEAR, false);
 	expect_ranges(test, dev, BLK_DMA_LINEAR, true);
 }
@@ -753,7 +753,7 @@ static void map_beyond_reach_test(struct kunit *test)
 	struct fake_rq *f;
 
 	skip_if_all_is_mapped(test);
-	dev->coherent_dma_mask = last_addr(&walk_cases[3]) - 1;
+	dev->coherent_dma_mask = phys_to_dma(dev, last_addr(&walk_cases[3])) - 1;
 	init_client(test, &client, dev);
 	dev->dma_io_tlb_mem->force_bounce = true;
 

@@ -831,6 +831,7 @@ int blk_dma_reserve_init(struct blk_dma_reserve *reserve)
 {
 	size_t size = BLK_DMA_RESERVE_RANGES * sizeof(dma_addr_t);
 
+	*reserve = (struct blk_dma_reserve){};
 	if (mempool_init_kmalloc_pool(&reserve->data, 1, size))
 		return -ENOMEM;
 	if (!mempool_init_kmalloc_pool(&reserve->metadata, 1, size))

@@ -144,7 +144,8 @@ static struct fixture *fixture(struct kunit *test, bool watched)
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dev);
 	KUNIT_ASSERT_NOT_NULL(test, f);
-	if (!watched && IS_ENABLED(CONFIG_DMA_API_DEBUG))
+	if (!watched && (IS_ENABLED(CONFIG_DMA_API_DEBUG) ||
+			 IS_ENABLED(CONFIG_KMSAN)))
 		kunit_skip(test, "this kernel watches every mapping");
 
 	f->dma_mask = DMA_BIT_MASK(64);
@@ -797,6 +798,47 @@ static void metadata_fails_test(struct kunit *test)
 	}
 }
 
+static void *no_memory(gfp_t gfp, void *pool_data)
+{
+	return NULL;
+}
+
+/* Without memory one request at a time goes on, its data and metadata by themselves. */
+static void reserve_test(struct kunit *test)
+{
+	static const struct layout data = { 20, 0x2000 };
+	static const struct layout metadata = { NVME_MAX_META_SEGS, 0x200 };
+	struct fixture *f = fixture(test, true);
+	struct blk_dma_reserve *reserve = &f->dma.reserve;
+	void *taken;
+	int use_sgl;
+
+	reserve->data.alloc = no_memory;
+	reserve->metadata.alloc = no_memory;
+	fill_pools(test, f, 1, true);
+	lay_data(test, f, layout_vecs(test, &data), data.nr);
+	for (use_sgl = 0; use_sgl <= 1; use_sgl++) {
+		KUNIT_ASSERT_EQ(test, map_data(f, use_sgl), 0);
+		KUNIT_EXPECT_EQ(test, reserve->data.curr_nr, 0);
+		KUNIT_EXPECT_EQ(test, reserve->metadata.curr_nr, 1);
+		unmap_data(f);
+		KUNIT_EXPECT_EQ(test, reserve->data.curr_nr, 1);
+		expect_clean(test, f, 1, true);
+	}
+
+	taken = mempool_alloc_preallocated(&reserve->data);
+	KUNIT_ASSERT_NOT_NULL(test, taken);
+	KUNIT_EXPECT_EQ(test, map_data(f, false), -ENOMEM);
+	expect_clean(test, f, 1, true);
+
+	lay_metadata(test, f, layout_vecs(test, &metadata), metadata.nr);
+	KUNIT_EXPECT_EQ(test, map_metadata(f, true), 0);
+	KUNIT_EXPECT_EQ(test, reserve->metadata.curr_nr, 0);
+	unmap_metadata(f);
+	KUNIT_EXPECT_EQ(test, reserve->metadata.curr_nr, 1);
+	mempool_free(taken, &reserve->data);
+}
+
 static struct kunit_case nvme_pci_dma_cases[] = {
 	KUNIT_CASE_PARAM(prps_linear_test, prp_gen_params),
 	KUNIT_CASE_PARAM(prps_segments_test, prp_gen_params),
@@ -812,6 +854,7 @@ static struct kunit_case nvme_pci_dma_cases[] = {
 	KUNIT_CASE_PARAM(metadata_linear_test, sgl_gen_params),
 	KUNIT_CASE_PARAM(metadata_segments_test, sgl_gen_params),
 	KUNIT_CASE(metadata_fails_test),
+	KUNIT_CASE(reserve_test),
 	{}
 };
 
