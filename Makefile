@@ -112,17 +112,18 @@ test-clean: ## run most commands of README.md in a minimal Debian 12 and 13; as 
 .PHONY: packages
 packages: tree ## Debian packages of the patched kernel and of its tools; FLAVOUR=amd64: another of Debian's configurations
 	scripts/deps --packages
-	scripts/package/kernel $(if $(FLAVOUR),-f $(FLAVOUR))
+	scripts/package/kernel $(if $(FLAVOUR),-f '$(FLAVOUR)')
 	scripts/package/tools
 
 .PHONY: repository
 repository: ## an apt repository of the packages made; KEY=...: signed with yours, URL=...: served there
-	scripts/package/repository $(if $(KEY),-k $(KEY)) $(if $(URL),-u $(URL))
+	scripts/deps --packages
+	scripts/package/repository $(if $(KEY),-k '$(KEY)') $(if $(URL),-u '$(URL)')
 
 .PHONY: test-packages
 test-packages: tree ## install the packages in a Debian 13 and a 12 guest, do P2P, upgrade, purge; as root
 	scripts/deps --packages
-	scripts/package/test $(if $(FLAVOUR),-f $(FLAVOUR))
+	scripts/package/test $(if $(FLAVOUR),-f '$(FLAVOUR)')
 
 .PHONY: versions
 versions: source initramfs ## apply, build and boot the series on every 6.12.y source of the archive

@@ -686,7 +686,15 @@ static void fail_after(struct fixture *f, unsigned int nr)
 	f->watch.fail_after = nr;
 }
 
-/* Each range in turn cannot be mapped: those before it are unmapped. */
+static void *no_memory(gfp_t gfp, void *pool_data)
+{
+	return NULL;
+}
+
+/*
+ * Each range in turn cannot be mapped: those before it are unmapped, and the
+ * reserve, which keeps their addresses for want of memory, is given back.
+ */
 static void range_fails_test(struct kunit *test)
 {
 	static const struct layout data = { 20, 0x2000 };
@@ -694,6 +702,7 @@ static void range_fails_test(struct kunit *test)
 	unsigned int nr;
 	int use_sgl;
 
+	f->dma.reserve.data.alloc = no_memory;
 	fill_pools(test, f, 1, true);
 	lay_data(test, f, layout_vecs(test, &data), data.nr);
 	for (nr = 0; nr < data.nr; nr++) {
@@ -702,6 +711,7 @@ static void range_fails_test(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, map_data(f, use_sgl),
 					-ENOMEM);
 			KUNIT_EXPECT_EQ(test, f->watch.nr_maps, nr);
+			KUNIT_EXPECT_EQ(test, f->dma.reserve.data.curr_nr, 1);
 			expect_clean(test, f, 1, true);
 		}
 	}
@@ -785,6 +795,7 @@ static void metadata_fails_test(struct kunit *test)
 	struct fixture *f = fixture(test, true);
 	unsigned int nr;
 
+	f->dma.reserve.metadata.alloc = no_memory;
 	lay_metadata(test, f, layout_vecs(test, &data), data.nr);
 	fill_pools(test, f, 0, false);
 	KUNIT_EXPECT_EQ(test, map_metadata(f, true), -ENOMEM);
@@ -794,13 +805,9 @@ static void metadata_fails_test(struct kunit *test)
 		fail_after(f, nr);
 		KUNIT_EXPECT_EQ(test, map_metadata(f, true), -ENOMEM);
 		KUNIT_EXPECT_EQ(test, f->watch.nr_maps, nr);
+		KUNIT_EXPECT_EQ(test, f->dma.reserve.metadata.curr_nr, 1);
 		expect_clean(test, f, 0, true);
 	}
-}
-
-static void *no_memory(gfp_t gfp, void *pool_data)
-{
-	return NULL;
 }
 
 /* Without memory one request at a time goes on, its data and metadata by themselves. */

@@ -17,7 +17,7 @@ def pair:
 def verified: [.verified[] | select(.result == "verified")] | length;
 
 def told($kind):
-	"\($kind | column)\(.cause)\n\("  remedy" | column)\(.remedy // "none")";
+	"\($kind | column)\(.name): \(.cause)\n\("  remedy" | column)\(.remedy // "none")";
 
 (.kernel | "\("kernel" | column)\(.version), P2PDMA \(if .p2pdma == null then "unknown" elif .p2pdma then "yes" else "no" end), "
 	+ {series: "with this series", stock: "without this series", mainline: "mainline's path without scatterlists"}[.code]
@@ -43,6 +43,6 @@ def told($kind):
 (if .exit_status == 1 then "\(.obstacles | length) obstacle(s)"
 	elif .exit_status == 2 and .providers == [] and .exporters != [] then "only dma-bufs: P2P was not tried"
 	elif .exit_status == 2 and verified == 0 then "P2P was not tried"
-	elif .exit_status == 2 then "\(verified) I/O(s) verified, not all that was asked for"
-	elif verified > 0 then "P2P works: \(verified) I/O(s) verified"
-	else "nothing stands in the way; --verify does an I/O to prove it" end)
+	elif .exit_status == 2 then "\(verified) trial(s) verified, not all that was asked for"
+	elif verified > 0 then "P2P works: \(verified) trial(s) verified"
+	else "nothing stands in the way; --verify tries it" end)

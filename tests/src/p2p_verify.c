@@ -189,16 +189,15 @@ static enum status verify_file(const char *path)
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_DIRECT, 0600);
 	if (fd < 0)
 		err(NOT_TRIED, "%s, which has to be a new file", path);
+	/* whatever ends this, no file stays */
+	if (unlink(path))
+		err(NOT_TRIED, "%s", path);
 	/* a block that is there, so that no byte comes from a hole */
 	memset(seen, 0, PAGE);
-	if (pwrite(fd, seen, PAGE, 0) != PAGE || fsync(fd)) {
-		unlink(path);
+	if (pwrite(fd, seen, PAGE, 0) != PAGE || fsync(fd))
 		err(NOT_TRIED, "%s", path);
-	}
 	status = write_random(fd, PAGE, 0);
 	close(fd);
-	if (unlink(path))
-		warn("%s", path);
 	return status;
 }
 
@@ -217,10 +216,15 @@ static void save(const char *path, const unsigned char *data, size_t length)
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	char *folder = strdup(path);
 
-	if (fd < 0 || write(fd, data, length) != (ssize_t)length || fsync(fd) ||
-	    !folder || !sync_folder(dirname(folder)) ||
-	    !sync_folder(dirname(folder)))
+	if (fd < 0)
 		err(NOT_TRIED, "saving what was there to %s", path);
+	if (write(fd, data, length) != (ssize_t)length || fsync(fd) ||
+	    !folder || !sync_folder(dirname(folder)) ||
+	    !sync_folder(dirname(folder))) {
+		warn("saving what was there to %s", path);
+		unlink(path);
+		exit(NOT_TRIED);
+	}
 	free(folder);
 	close(fd);
 }
