@@ -27,6 +27,10 @@ static char *device;
 module_param(device, charp, 0444);
 MODULE_PARM_DESC(device, "PCI device to map for, as in 0000:01:00.0");
 
+static char *other;
+module_param(other, charp, 0444);
+MODULE_PARM_DESC(other, "one that has another domain");
+
 static struct pci_dev *pdev;
 static struct device *dev;
 static struct iommu_domain *domain;
@@ -260,20 +264,29 @@ static int count_freed(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
-/* One granule in slot @index, another one of memory each time. */
-static void link_granule(struct kunit *test, struct dma_iova_state *state,
-			 unsigned int index)
+/* One granule for @of in slot @index of @in, another one of memory each time. */
+static void link_unsynced(struct kunit *test, struct device *of,
+			  struct dma_iova_slots *in,
+			  struct dma_iova_state *state, unsigned int index)
 {
 	static unsigned int times;
 	phys_addr_t phys = virt_to_phys(memory) +
 			   times++ * granule() % DMA_IOVA_SLOT_SIZE;
 
-	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(dev, state, &slots, index,
-						  phys, granule()));
-	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(dev, state, phys, 0, granule(),
+	KUNIT_ASSERT_TRUE(test, dma_iova_try_slot(of, state, in, index, phys,
+						  granule()));
+	KUNIT_ASSERT_EQ(test, 0, dma_iova_link(of, state, phys, 0, granule(),
 					       DMA_TO_DEVICE, 0));
+	KUNIT_EXPECT_EQ(test, phys,
+			iommu_iova_to_phys(iommu_get_domain_for_dev(of),
+					   state->addr));
+}
+
+static void link_granule(struct kunit *test, struct dma_iova_state *state,
+			 unsigned int index)
+{
+	link_unsynced(test, dev, &slots, state, index);
 	KUNIT_ASSERT_EQ(test, 0, dma_iova_sync(dev, state, 0, granule()));
-	KUNIT_EXPECT_EQ(test, phys, iommu_iova_to_phys(domain, state->addr));
 }
 
 static void destroy_granule(struct dma_iova_state *state)
@@ -574,6 +587,7 @@ struct watch {
 	unsigned int first;
 	unsigned int nr;
 	struct iommu_iotlb_range ranges[2 * NR_TRANSFERS];
+	struct iommu_domain *domains[2 * NR_TRANSFERS]; /* of the ranges */
 };
 
 static int watch_call(struct kprobe *probe, struct pt_regs *regs)
@@ -583,8 +597,11 @@ static int watch_call(struct kprobe *probe, struct pt_regs *regs)
 		(void *)regs_get_kernel_argument(regs, watch->first);
 	unsigned int nr = regs_get_kernel_argument(regs, watch->first + 1);
 
-	while (nr-- && watch->nr < ARRAY_SIZE(watch->ranges))
+	while (nr-- && watch->nr < ARRAY_SIZE(watch->ranges)) {
+		watch->domains[watch->nr] =
+			(void *)regs_get_kernel_argument(regs, 0);
 		watch->ranges[watch->nr++] = *ranges++;
+	}
 	return 0;
 }
 
@@ -773,6 +790,74 @@ static void test_unmap_batch(struct kunit *test)
 	}
 }
 
+static void expect_synced(struct kunit *test, const struct watch *watch,
+			  struct iommu_domain *in, dma_addr_t addr)
+{
+	for (int i = 0; i < watch->nr; i++)
+		if (watch->domains[i] == in && watch->ranges[i].start <= addr &&
+		    watch->ranges[i].end >= addr + granule() - 1)
+			return;
+	KUNIT_FAIL(test, "%pad not synced in its domain", &addr);
+}
+
+/*
+ * A polled ring of two drives ends requests of both in one batch. Here are two
+ * of each, in turns: they are mapped and cut off in the domain of their drive.
+ */
+static void expect_two_domains(struct kunit *test, struct device *devs[2],
+			       struct dma_iova_slots *in[2])
+{
+	struct dma_iova_state states[4];
+	struct dma_iova_batch batch;
+	struct iommu_domain *of;
+	struct watch *mapped = NULL, *unmapped;
+
+	unmapped = watch_start(test, domain->ops->iotlb_sync_ranges, 2);
+	if (!map_sync_is_idle())
+		mapped = watch_start(test, domain->ops->iotlb_sync_map_ranges,
+				     1);
+	dma_iova_batch_init(&batch);
+	for (int i = 0; i < ARRAY_SIZE(states); i++) {
+		link_unsynced(test, devs[i % 2], in[i % 2], &states[i], i / 2);
+		KUNIT_EXPECT_EQ(test, 0,
+				dma_iova_batch_sync_later(&batch, devs[i % 2],
+							  &states[i],
+							  granule()));
+	}
+	KUNIT_EXPECT_EQ(test, 0, dma_iova_batch_sync(&batch));
+	dma_iova_batch_init(&batch);
+	for (int i = 0; i < ARRAY_SIZE(states); i++)
+		dma_iova_batch_unlink(&batch, devs[i % 2], &states[i],
+				      granule(), DMA_TO_DEVICE, 0);
+	dma_iova_batch_sync_unlinked(&batch);
+	for (int i = 0; i < ARRAY_SIZE(states); i++) {
+		of = iommu_get_domain_for_dev(devs[i % 2]);
+		KUNIT_EXPECT_EQ(test, 0,
+				iommu_iova_to_phys(of, states[i].addr));
+		expect_synced(test, unmapped, of, states[i].addr);
+		if (mapped)
+			expect_synced(test, mapped, of, states[i].addr);
+	}
+}
+
+static void test_two_domains(struct kunit *test)
+{
+	struct pci_dev *second = other ? pci_get_by_name(other) : NULL;
+	struct dma_iova_slots of_second;
+
+	skip_in_turns(test);
+	if (!second || iommu_get_domain_for_dev(&second->dev) == domain) {
+		pci_dev_put(second);
+		kunit_skip(test, "no device with another domain");
+	}
+	dma_iova_alloc_slots(&second->dev, &of_second, 8);
+	KUNIT_EXPECT_EQ(test, 8, of_second.nr);
+	expect_two_domains(test, (struct device *[]){ dev, &second->dev },
+			   (struct dma_iova_slots *[]){ &slots, &of_second });
+	dma_iova_free_slots(&second->dev, &of_second);
+	pci_dev_put(second);
+}
+
 static bool by_page;
 
 static void restore_by_page(void *unused)
@@ -824,6 +909,7 @@ static struct kunit_case batch_cases[] = {
 	KUNIT_CASE(test_unmap_runs),
 	KUNIT_CASE(test_full_block),
 	KUNIT_CASE(test_by_page),
+	KUNIT_CASE(test_two_domains),
 	KUNIT_CASE(test_no_table),
 	{}
 };

@@ -270,5 +270,7 @@ int main(int argc, char **argv)
 		pthread_join(threads[--nr], NULL);
 	printf("mapped %lu times, %lu transfers, %lu refused, %lu bad\n",
 	       mappings, transfers, refused, bad);
+	if (!mappings || !transfers)
+		errx(1, "nothing was mapped over, or nothing transferred");
 	return bad != 0;
 }

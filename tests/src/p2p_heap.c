@@ -470,15 +470,15 @@ static void test_hold(void)
 	pause();
 }
 
-/* All there is to do, while the provider comes and goes. */
-static void use_once(void)
+/* All there is to do, while the provider comes and goes. Returns whether memory was had. */
+static bool use_once(void)
 {
 	int heap = open(opt.heap, O_RDONLY);
 	uint64_t *at = NULL;
 	long fd, ret;
 
 	if (heap < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
-		return;
+		return false;
 	if (heap < 0)
 		err(1, "%s", opt.heap);
 	fd = try_alloc(heap, opt.size, O_RDWR);
@@ -503,18 +503,21 @@ static void use_once(void)
 			unmap(at, opt.size);
 	}
 	close(heap);
+	return fd >= 0;
 }
 
 static void test_use(void)
 {
 	double end = now() + opt.seconds;
-	unsigned long count = 0;
+	unsigned long count = 0, used = 0;
 
 	random_state = getpid();
 	for (; now() < end; count++)
-		use_once();
+		used += use_once();
 	set_parameter("detach", 0);
-	printf("%lu times\n", count);
+	printf("%lu times, %lu of them with memory\n", count, used);
+	if (!used)
+		errx(1, "there never was memory");
 }
 
 static const struct {

@@ -894,5 +894,7 @@ int main(int argc, char **argv)
 	printf("%lu reads of %lu pages, %lu that could not be done, %lu writes, %lu forks\n",
 	       totals->reads, totals->pages, totals->failed, totals->writes,
 	       totals->forks);
+	if (!totals->reads || !totals->writes)
+		errx(1, "nothing was read, or nothing written");
 	return 0;
 }
