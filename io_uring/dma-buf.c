@@ -141,9 +141,11 @@ ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 	      blk_dma_buffer_ready(map, nonblock || (req->flags & REQ_F_NOWAIT));
 	/*
 	 * A signal may interrupt the exporter, but not a block device's I/O. In a
-	 * polled ring a worker would try again and again with the signal pending.
+	 * polled ring a worker would try again and again with the signal pending,
+	 * or with an exporter that never ends.
 	 */
-	if (ret == -EINTR && !(req->ctx->flags & IORING_SETUP_IOPOLL))
+	if ((ret == -EINTR || ret == -ETIMEDOUT) &&
+	    !(req->ctx->flags & IORING_SETUP_IOPOLL))
 		ret = -EAGAIN;
 	if (ret)
 		return ret;

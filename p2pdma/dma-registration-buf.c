@@ -264,7 +264,7 @@ static int dma_buf_reg_wait(struct dma_buf_registration *buf, unsigned long end)
 
 	if (left < 0)
 		return left;
-	return left ? 0 : -EAGAIN;
+	return left ? 0 : -ETIMEDOUT;
 }
 
 /* The reservation lock is held. */
@@ -313,7 +313,7 @@ unmap:
  *   owner cannot use
  * * -EOPNOTSUPP, -EPERM: as for dma_register_phys()
  * * -ENOMEM: no memory for the ranges
- * * -EAGAIN: the exporter was not done with moving it within 10 seconds
+ * * -ETIMEDOUT: the exporter was not done with moving it within 10 seconds
  * * -EINTR: the exporter gave up for a signal
  * * others: the exporter's
  */
