@@ -141,8 +141,8 @@ ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 	      blk_dma_buffer_ready(map, nonblock || (req->flags & REQ_F_NOWAIT));
 	/*
 	 * A signal may interrupt the exporter, but not a block device's I/O. In a
-	 * polled ring a worker would try again and again with the signal pending,
-	 * or with an exporter that never ends.
+	 * polled ring a worker would try again and again, with the signal pending
+	 * or as long as the exporter is not done.
 	 */
 	if ((ret == -EINTR || ret == -ETIMEDOUT) &&
 	    !(req->ctx->flags & IORING_SETUP_IOPOLL))

@@ -112,7 +112,7 @@ static const struct option_entry options[] = {
 struct slot {
 	unsigned char *data;
 	unsigned char *expected;
-	unsigned char *before; /* on the drive, if the I/O may fail */
+	unsigned char *before; /* on the drive before a write */
 	uint64_t offset;
 	int result;
 };
