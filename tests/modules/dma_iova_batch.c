@@ -842,10 +842,11 @@ static void expect_two_domains(struct kunit *test, struct device *devs[2],
 
 static void test_two_domains(struct kunit *test)
 {
-	struct pci_dev *second = other ? pci_get_by_name(other) : NULL;
 	struct dma_iova_slots of_second;
+	struct pci_dev *second;
 
 	skip_in_turns(test);
+	second = other ? pci_get_by_name(other) : NULL;
 	if (!second || iommu_get_domain_for_dev(&second->dev) == domain) {
 		pci_dev_put(second);
 		kunit_skip(test, "no device with another domain");
