@@ -689,6 +689,7 @@ blk_dma_start(struct blk_dma_client *client, struct request *req,
 	      struct dma_iova_batch *batch, const bool is_integrity)
 {
 	const struct bvec_iter *bi;
+	struct dev_pagemap *pgmap;
 	const struct bio_vec *bv;
 	bool linear = true;
 
@@ -711,11 +712,11 @@ blk_dma_start(struct blk_dma_client *client, struct request *req,
 	bv = blk_dma_first_vec(req, &bi, is_integrity);
 	if (unlikely(blk_dma_is_mixed(req, is_integrity)))
 		return blk_dma_start_p2p_slow(client, req, state, iter, batch);
-	if (likely(!is_pci_p2pdma_page(bv->bv_page))) {
+	pgmap = pci_p2pdma_pgmap(bv->bv_page);
+	if (likely(!pgmap)) {
 		linear = blk_dma_host_is_linear(client);
 	} else {
-		if (pci_p2pdma_known_state(&iter->p2pdma, client->dev,
-					   bv->bv_page) !=
+		if (pci_p2pdma_known_state(&iter->p2pdma, client->dev, pgmap) !=
 		    PCI_P2PDMA_MAP_BUS_ADDR) {
 			if (!is_integrity && client->windows &&
 			    iter->p2pdma.map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE)

@@ -21,7 +21,7 @@
 /* The class of @page: its provider's pagemap, or NULL for host memory. */
 static inline struct dev_pagemap *page_class(const struct page *page)
 {
-	return unlikely(is_pci_p2pdma_page(page)) ? page_pgmap(page) : NULL;
+	return pci_p2pdma_pgmap(page);
 }
 
 static inline bool page_is_of_class(const struct page *page,

@@ -63,6 +63,7 @@ dma_reg_map_type(const struct dma_reg_way *way,
 		 struct pci_p2pdma_map_state *state)
 {
 	phys_addr_t last = piece->paddr + piece->len - 1;
+	struct dev_pagemap *pgmap;
 	struct page *page;
 
 	KUNIT_STATIC_STUB_REDIRECT(dma_reg_map_type, way, piece, state);
@@ -70,8 +71,8 @@ dma_reg_map_type(const struct dma_reg_way *way,
 	if (!pfn_valid(PHYS_PFN(piece->paddr)) || !pfn_valid(PHYS_PFN(last)))
 		return PCI_P2PDMA_MAP_UNKNOWN;
 	page = pfn_to_page(PHYS_PFN(piece->paddr));
-	if (is_pci_p2pdma_page(page) ?
-		    last > page_pgmap(page)->range.end :
+	pgmap = pci_p2pdma_pgmap(page);
+	if (pgmap ? last > pgmap->range.end :
 		    is_pci_p2pdma_page(pfn_to_page(PHYS_PFN(last))))
 		return PCI_P2PDMA_MAP_UNKNOWN;
 	return pci_p2pdma_state(state, way->dev, page);
