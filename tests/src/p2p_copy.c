@@ -59,7 +59,7 @@ static struct {
 
 static const struct option_entry options[] = {
 	{ "device", "PATH",
-	  "block device, such as /dev/nvme0n1; host memory reads it for comparison",
+	  "block device, such as /dev/nvme0n1, or file; host memory reads it for comparison",
 	  .text = &opt.device },
 	{ "generic", "PATH",
 	  "its generic device, such as /dev/ng0n1, for uring_cmd and ioctl",
@@ -340,8 +340,14 @@ static void mark(const char *what)
 
 static void open_devices(void)
 {
+	struct stat status;
+
 	block_fd = open_path(O_RDWR | O_DIRECT, "%s", opt.device);
-	if (ioctl(block_fd, BLKSSZGET, &lba_size))
+	if (fstat(block_fd, &status))
+		err(1, "%s", opt.device);
+	if (S_ISREG(status.st_mode))
+		lba_size = status.st_blksize;
+	else if (ioctl(block_fd, BLKSSZGET, &lba_size))
 		err(1, "%s: BLKSSZGET", opt.device);
 	io_fd = block_fd;
 	if (engine == ENGINE_URING_CMD || engine == ENGINE_IOCTL) {
