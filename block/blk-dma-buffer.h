@@ -276,8 +276,8 @@ blk_dma_find_data(const struct blk_dma_buffer_client *client,
  * @status: set if @req is to fail, as its data is a dma-buf's, which nothing else
  *	can map
  *
- * The request is marked so that its failing is not logged: io_uring attaches the
- * dma-buf anew and the user tries again.
+ * The request is marked so that its failing is not logged: io_uring or the user
+ * issues it again, which has the dma-buf mapped anew.
  *
  * Context: any.
  * Return: false if the data is to be mapped by blk_dma_map_data().

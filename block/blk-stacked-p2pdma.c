@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How a stacked device learns whether its members reach P2P memory before it sends
- * them anything.
+ * How a stacked device, or a file system on several devices, learns whether they
+ * reach P2P memory before it sends them anything.
  */
 #include <linux/bio.h>
 #include <linux/blk-stacked-p2pdma.h>

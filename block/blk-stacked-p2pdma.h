@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * P2P memory in bios of stacked devices, such as of MD, which pass bios on to their
- * members. A stacked device that never touches data by the CPU may set
+ * P2P memory in bios of stacked devices, such as of MD, and of btrfs, which pass bios
+ * on to their members. A stacked device that never touches data by the CPU may set
  * BLK_FEAT_PCI_P2PDMA before blk_stack_limits() clears it for the first member that
  * does not take P2P memory. Members may change after a bio was given its memory: the
  * device asks blk_queue_refuses_bio() where they cannot any more.

@@ -6,7 +6,7 @@
  * The block layer's iterator gives the DMA ranges of a request one by one, and
  * they are written where the controller reads them. The controller can write
  * there, too, so that data and metadata are not unmapped by what is there. Only
- * from one PRP list to the next what is there leads, as on stock.
+ * the link from one PRP list to the next is read back, as on stock.
  */
 #include <kunit/visibility.h>
 

@@ -30,6 +30,7 @@ MODULE_PARM_DESC(provider, "PCI devices whose P2P memory dma-bufs that wander mo
 #define LEFT_BEHIND 0xdb
 #define NOT_COPIED_YET 0x66
 #define COPY_LATER_MS 4
+#define COPY_SLOW_MS 13000
 #define OFF_BY 2 /* bytes, EXPORTER_UNALIGNED */
 
 /* EXPORTER_REPEATS: each GiB, which is a vector of io_uring, is the same 2 MiB all over, and no GiB is like another. */
@@ -457,7 +458,7 @@ static bool copy_later(struct dma_buf *dmabuf, struct page **to)
 	struct late_copy *copy;
 	unsigned int i;
 
-	if (!(buf->behaviour & EXPORTER_LATE) ||
+	if (!(buf->behaviour & (EXPORTER_LATE | EXPORTER_SLOW)) ||
 	    dma_resv_reserve_fences(dmabuf->resv, 1))
 		return false;
 	copy = kzalloc(sizeof(*copy), GFP_KERNEL);
@@ -474,7 +475,8 @@ static bool copy_later(struct dma_buf *dmabuf, struct page **to)
 	copy->to = to;
 	copy->from = buf->now.pages;
 	dma_resv_add_fence(dmabuf->resv, &copy->fence, DMA_RESV_USAGE_KERNEL);
-	queue_delayed_work(copies, &copy->work, msecs_to_jiffies(COPY_LATER_MS));
+	queue_delayed_work(copies, &copy->work,
+			   msecs_to_jiffies(buf->behaviour & EXPORTER_SLOW ? COPY_SLOW_MS : COPY_LATER_MS));
 	return true;
 }
 

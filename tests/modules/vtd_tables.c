@@ -194,6 +194,36 @@ static void test_flush(struct kunit *test)
 	dmar_domain->iommu_coherency = coherent;
 }
 
+/* Who finds an upper entry set cannot know that whoever set it has flushed it by now. */
+static void test_flush_upper(struct kunit *test)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	const unsigned long iova = IOVA + 2UL * SZ_1G;
+	const unsigned long pfn = iova >> VTD_PAGE_SHIFT;
+	bool coherent = dmar_domain->iommu_coherency;
+	struct dma_pte *entry = dmar_domain->pgd;
+	int level;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_map(domain, iova, PHYS, SZ_4K, IOMMU_WRITE,
+				  GFP_KERNEL));
+	for (level = agaw_to_level(dmar_domain->agaw); level > 2; level--)
+		entry = phys_to_virt(dma_pte_addr(entry +
+						  pfn_level_offset(pfn, level)));
+	watch_entries(test, entry + pfn_level_offset(pfn, 2), 1);
+	for (int i = 0; i < 2; i++) {
+		dmar_domain->iommu_coherency = i;
+		KUNIT_EXPECT_EQ(test, 0,
+				iommu_map(domain, iova + SZ_4K, PHYS, SZ_4K,
+					  IOMMU_WRITE, GFP_KERNEL));
+		expect_flushed(test, i ? 0 : sizeof(*entry));
+		KUNIT_EXPECT_EQ(test, SZ_4K,
+				iommu_unmap(domain, iova + SZ_4K, SZ_4K));
+	}
+	dmar_domain->iommu_coherency = coherent;
+	KUNIT_EXPECT_EQ(test, SZ_4K, iommu_unmap(domain, iova, SZ_4K));
+}
+
 /* Flushes of the domain, and those of its page tables while one waits to be freed */
 static struct {
 	struct kprobe probe;
@@ -343,6 +373,7 @@ static struct kunit_case tables_cases[] = {
 	KUNIT_CASE(test_full_table),
 	KUNIT_CASE(test_bits),
 	KUNIT_CASE(test_flush),
+	KUNIT_CASE(test_flush_upper),
 	KUNIT_CASE(test_freed_after_flush),
 	KUNIT_CASE(test_large_after_flush),
 	KUNIT_CASE(test_directions),

@@ -157,6 +157,25 @@ static long polled(void)
 	return compared(reap(&ring), PAGE);
 }
 
+/* Nobody tries for ever: I/O of a ring that polls fails, and later I/O goes on. */
+static long slow(void)
+{
+	long ret;
+
+	ring_flags = IORING_SETUP_IOPOLL;
+	ret = set_up_as(EXPORTER_SLOW, O_RDWR);
+	if (ret == 1)
+		ret = read_at(0);
+	if (ret != LENGTH)
+		return ret;
+	if (ioctl(exporter, EXPORTER_MOVE, dmabuf))
+		return -errno;
+	ret = one(fd, false, PAGE, LENGTH);
+	if (ret != -ETIMEDOUT)
+		return ret < 0 ? ret : -EBUSY;
+	return read_at(PAGE);
+}
+
 /* Blocks that follow each other, which the block layer would join to one request */
 static long neighbours(void)
 {
@@ -403,6 +422,8 @@ static const struct trial trials[] = {
 	  formatted, .expect = -EOPNOTSUPP },
 	{ "polled", "read into it by a ring that polls, and move it meanwhile",
 	  polled, .expect = LENGTH },
+	{ "slow", "read into it by a ring that polls, while it is copied for more than ten seconds",
+	  slow, .expect = LENGTH },
 	{ "neighbours", "read blocks that could be merged", neighbours,
 	  .expect = LENGTH },
 	{ "two-rings", "register it twice and close one ring", two_rings,
