@@ -87,9 +87,27 @@ static void dma_buf_reg_unmap(struct dma_buf_registration *buf, bool unused)
 	buf->sgt = NULL;
 }
 
+/*
+ * The exporter tells all who are attached, one after the other. Turn users of all
+ * registrations away before the first is waited for: the exporter holds its lock for
+ * the longest wait, not for the sum of them.
+ */
 static void dma_buf_reg_move(struct dma_buf_attachment *attach)
 {
-	dma_buf_reg_unmap(attach->importer_priv, false);
+	struct dma_buf_registration *buf = attach->importer_priv, *each;
+	struct dma_buf_attachment *other;
+
+	dma_resv_assert_held(attach->dmabuf->resv);
+	if (buf->reg && !percpu_ref_is_dying(&buf->reg->users)) {
+		list_for_each_entry(other, &attach->dmabuf->attachments, node) {
+			if (other->importer_ops != attach->importer_ops)
+				continue;
+			each = other->importer_priv;
+			if (each->reg)
+				dma_unregister_start(each->reg);
+		}
+	}
+	dma_buf_reg_unmap(buf, false);
 }
 
 static const struct dma_buf_attach_ops dma_buf_reg_attach_ops = {

@@ -36,14 +36,14 @@ static struct io_uring ring;
 static unsigned char *content;
 static int fd, exporter, dmabuf = -1;
 static size_t dmabuf_size = SIZE;
-static unsigned int ring_flags;
+static unsigned int ring_flags, slots = 2;
 
 static void set_up(void)
 {
 	content = fill_drive(opt.device, SIZE, &fd);
 	exporter = exporter_open();
 	if (io_uring_queue_init(16, &ring, ring_flags) ||
-	    io_uring_register_buffers_sparse(&ring, 2))
+	    io_uring_register_buffers_sparse(&ring, slots))
 		errx(1, "io_uring");
 }
 
@@ -155,6 +155,29 @@ static long polled(void)
 	if (time(NULL) - begin > NO_TIMEOUT_SECONDS)
 		return -ETIMEDOUT;
 	return compared(reap(&ring), PAGE);
+}
+
+/* All slots are told of a move at once, and each is mapped again by its own next read. */
+static long many(void)
+{
+	long ret;
+
+	slots = 64;
+	ret = set_up_as(0, O_RDWR);
+	for (unsigned int i = 1; ret == 1 && i < slots; i++)
+		ret = dma_buf_register(&ring, i, dmabuf, fd);
+	if (ret != 1)
+		return ret;
+	for (unsigned int i = 0; i < 4 * slots; i++) {
+		prepare(fd, false, PAGE, LENGTH)->buf_index = i % slots;
+		io_uring_submit(&ring);
+		if (i % slots == 5 && ioctl(exporter, EXPORTER_MOVE, dmabuf))
+			return -errno;
+		ret = compared(reap(&ring), PAGE);
+		if (ret != LENGTH && ret != -EAGAIN)
+			return ret;
+	}
+	return LENGTH;
 }
 
 /* Nobody tries for ever: I/O of a ring that polls fails, and later I/O goes on. */
@@ -422,6 +445,8 @@ static const struct trial trials[] = {
 	  formatted, .expect = -EOPNOTSUPP },
 	{ "polled", "read into it by a ring that polls, and move it meanwhile",
 	  polled, .expect = LENGTH },
+	{ "many", "register it in many slots, and move it", many,
+	  .expect = LENGTH },
 	{ "slow", "read into it by a ring that polls, while it is copied for more than ten seconds",
 	  slow, .expect = LENGTH },
 	{ "neighbours", "read blocks that could be merged", neighbours,
