@@ -30,7 +30,7 @@ MODULE_PARM_DESC(provider, "PCI devices whose P2P memory dma-bufs that wander mo
 #define LEFT_BEHIND 0xdb
 #define NOT_COPIED_YET 0x66
 #define COPY_LATER_MS 4
-#define COPY_SLOW_MS 13000
+#define COPY_SLOW_MS 16000
 #define OFF_BY 2 /* bytes, EXPORTER_UNALIGNED */
 
 /* EXPORTER_REPEATS: each GiB, which is a vector of io_uring, is the same 2 MiB all over, and no GiB is like another. */
