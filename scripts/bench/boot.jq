@@ -8,6 +8,7 @@
 | {key: $key, cases: map($known["\(.topology) \(.section)"] + {
 	kernel, arguments, ios,
 	path: .path.total, map_unmap: .map_unmap.total, map_unmap_class: .map_unmap_class.total,
+	map_unmap_class_own: .map_unmap_class.own,
 	layers: (.layers | map_values(.total)), calls: (.calls | map_values(.total)),
 	functions: (.functions | map(select(.layer != "rest" and .instructions >= 0.5)) | group_by(.layer)
 		| map({key: first.layer, value: (group_by(.function)

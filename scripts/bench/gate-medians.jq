@@ -22,7 +22,7 @@ def slope(field):
 		| if $square == 0 then 0 else [(map((batches - $x) * (field - $y)) | add) / $square, 0] | max end
 	end;
 
-def slopes: {map_unmap: slope(.map_unmap_class), path: slope(.path)};
+def slopes: {map_unmap: slope(.map_unmap_class_own), path: slope(.path)};
 
 # What a batch of completions costs in one topology, from the cases of each memory and size that also has a case of depth
 # 1, where each I/O is a batch. Cases that submit several I/Os together are left out, as that alone makes them cheaper.
@@ -41,7 +41,7 @@ def batch_cost($topology):
 # Calls per I/O. Each batch of completions has one sync; iotlb_sync_alone counts those beyond that.
 def calls:
 	map(.calls | .iotlb_sync_alone = ([(.iotlb_sync // 0) - .completion_batch, 0] | max)) as $calls
-	| ["classification", "iotlb_sync_alone", "pool_allocation", "iova_allocation"]
+	| ["classification", "iotlb_sync_alone", "pool_allocation", "slab_allocation", "iova_allocation"]
 	| map({key: ., value: (. as $call | $calls | map(.[$call] // 0) | median | tenth)})
 	| from_entries;
 
@@ -67,10 +67,10 @@ def functions:
 			name: $first.name,
 			batches: (map(batches) | median * 1000 | round / 1000),
 			batch_cost: $cost,
-			map_unmap: (map(.map_unmap_class) | median | tenth),
+			map_unmap: (map(.map_unmap_class_own) | median | tenth),
 			path: (map(.path) | median | tenth),
 			apart: {
-				map_unmap: (map(.map_unmap_class - batches * $cost.map_unmap) | apart),
+				map_unmap: (map(.map_unmap_class_own - batches * $cost.map_unmap) | apart),
 				path: (map(.path - batches * $cost.path) | apart)
 			},
 			calls: calls,
