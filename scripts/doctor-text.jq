@@ -37,7 +37,9 @@ def told($kind):
 	+ (.above | map("; below \(.name) (\(.kind))") | join(""))),
 (.pairs[] | pair),
 (.verified[] | "\("verified" | column)\(.direction), \(.provider) -> \(.drive): \(.result)\(if .said == "" then "" else ": \(.said)" end)"
-	+ if .counted == "" then "" else "; the kernel counted: \(.counted)" end),
+	+ if .counted != "" then "; the kernel counted: \(.counted)"
+		elif .result == "verified" then "; by which way the kernel does not count"
+		else "" end),
 (.notes[] | told("note")),
 (.obstacles[] | told("obstacle")),
 (if .exit_status == 1 then "\(.obstacles | length) obstacle(s)"
