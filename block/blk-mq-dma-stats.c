@@ -5,6 +5,7 @@
  * nothing while nobody counts.
  */
 #include <linux/blk-mq-dma.h>
+#include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <trace/events/block_dma.h>
 
@@ -236,6 +237,7 @@ int blk_mq_dma_stats_show(void *data, struct seq_file *m)
 ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf, size_t count,
 			       loff_t *ppos)
 {
+	unsigned int noio;
 	bool on;
 	int ret;
 
@@ -243,12 +245,15 @@ ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf, size_t count,
 	if (ret)
 		return ret;
 
+	/* A frozen drive waits for who has its file open and wants the mutex */
+	noio = memalloc_noio_save();
 	mutex_lock(&blk_dma_stats_mutex);
 	if (on)
 		ret = blk_dma_stats_start(data);
 	else
 		blk_dma_stats_stop(data);
 	mutex_unlock(&blk_dma_stats_mutex);
+	memalloc_noio_restore(noio);
 	return ret ?: count;
 }
 

@@ -16,6 +16,7 @@
 #include <linux/iommu-dma.h>
 #include <linux/mempool.h>
 #include <linux/pfn.h>
+#include <linux/sched/mm.h>
 
 #include "blk.h"
 #include "blk-p2pdma.h"
@@ -867,9 +868,14 @@ EXPORT_SYMBOL_GPL(blk_dma_reserve_exit);
 void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
 			 struct blk_dma_reserve *reserve, unsigned int nr_slots)
 {
+	unsigned int noio;
+
 	blk_dma_client_ask(client, dev);
 	client->reserve = reserve;
+	/* In a reset, memory may wait for the very device that is reset */
+	noio = memalloc_noio_save();
 	dma_iova_alloc_slots(dev, &client->slots, nr_slots);
+	memalloc_noio_restore(noio);
 }
 EXPORT_SYMBOL_GPL(blk_dma_client_init);
 

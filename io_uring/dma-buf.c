@@ -137,16 +137,20 @@ ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 	struct io_async_rw *io = req->async_data;
 	ssize_t ret;
 
+	nonblock |= !!(req->flags & REQ_F_NOWAIT);
 	ret = io_dma_buf_check(req, kiocb, iter) ?:
-	      blk_dma_buffer_ready(map, nonblock || (req->flags & REQ_F_NOWAIT));
+	      blk_dma_buffer_ready(map, nonblock);
 	/*
 	 * A signal may interrupt the exporter, but not a block device's I/O. In a
-	 * polled ring a worker would try again and again, with the signal pending
-	 * or as long as the exporter is not done.
+	 * polled ring a worker that is told to try again does so without end: with
+	 * the signal pending, or as long as the exporter is not done.
 	 */
-	if ((ret == -EINTR || ret == -ETIMEDOUT) &&
-	    !(req->ctx->flags & IORING_SETUP_IOPOLL))
+	if (req->ctx->flags & IORING_SETUP_IOPOLL) {
+		if (ret == -EAGAIN && !nonblock)
+			ret = -ETIMEDOUT;
+	} else if (ret == -EINTR || ret == -ETIMEDOUT) {
 		ret = -EAGAIN;
+	}
 	if (ret)
 		return ret;
 

@@ -2,8 +2,8 @@
 /*
  * Registered buffers that stay mapped for the block devices they are used with.
  *
- * The first direct read or write maps the buffer, in a worker, as that may take a
- * while. Those after it bring the map along.
+ * The first direct read or write maps the buffer, as registering has pinned it: in the
+ * task that submits. A worker may not be had. Those after it bring the map along.
  */
 #include <linux/blk-dma-buffer.h>
 #include <linux/blkdev.h>
@@ -18,9 +18,9 @@
 
 /*
  * Have the block device that @kiocb is for know how the buffer of @req is mapped for
- * it. Return: 0, or -EAGAIN for who must not wait the first time.
+ * it.
  */
-int io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb, bool nonblock)
+void io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb)
 {
 	struct blk_dma_buffer *buf = &req->imu->dma;
 	struct blk_dma_buffer_client *client;
@@ -28,23 +28,20 @@ int io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb, bool nonblock)
 
 	if (!S_ISBLK(file_inode(req->file)->i_mode) ||
 	    !(kiocb->ki_flags & IOCB_DIRECT))
-		return 0;
+		return;
 	client = bdev_dma_buffer_client(I_BDEV(req->file->f_mapping->host));
 	if (!client)
-		return 0;
+		return;
 
 	map = blk_dma_buffer_find(buf, client);
 	if (unlikely(!map)) {
 		/* who never waits never maps, and goes without */
 		if (req->flags & REQ_F_NOWAIT)
-			return 0;
-		if (nonblock)
-			return -EAGAIN;
+			return;
 		map = blk_dma_buffer_map(buf, client);
 	}
 	if (map && blk_dma_buffer_is_live(map)) {
 		kiocb->ki_dma_buffer = map;
 		kiocb->ki_flags |= IOCB_DMA_BUFFER;
 	}
-	return 0;
 }

@@ -7,12 +7,10 @@
 #include <linux/io_uring_types.h>
 
 #ifdef CONFIG_BLK_DMA_BUFFER
-int io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb, bool nonblock);
+void io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb);
 #else
-static inline int io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb,
-				    bool nonblock)
+static inline void io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb)
 {
-	return 0;
 }
 #endif
 

@@ -423,8 +423,8 @@ static int dma_reg_map_run(struct dma_registration *reg,
 		return 0;
 	}
 	if (!reg->linked &&
-	    !dma_iova_try_alloc(walk->way->dev, &reg->iova, walk->paddr,
-				reg->span - walk->addr))
+	    !dma_iova_try_alloc_kept(walk->way->dev, &reg->iova, walk->paddr,
+				     reg->span - walk->addr))
 		return -ENOMEM;
 	/* the first run begins with the allocation, wherever in a granule */
 	if (!reg->linked)

@@ -585,7 +585,9 @@ static bool p2pdma_window_may_use(struct device *dev, enum p2pdma_window_use use
 {
 	struct iommu_domain *domain;
 
-	if (use == P2PDMA_WINDOW_OFF || !dev_is_pci(dev) ||
+	/* Real-time kernels free pages where no lock of theirs may be taken */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || use == P2PDMA_WINDOW_OFF ||
+	    !dev_is_pci(dev) ||
 	    !use_dma_iommu(dev) || dev_is_untrusted(dev))
 		return false;
 	domain = iommu_get_dma_domain(dev);
@@ -601,7 +603,8 @@ static bool p2pdma_window_may_use(struct device *dev, enum p2pdma_window_use use
  *
  * Context: may sleep.
  * Return: to be given to p2pdma_window_map(). NULL if there will be no windows, as
- * for a device that has no IOMMU managed by the DMA API or is not trusted.
+ * for a device that has no IOMMU managed by the DMA API or is not trusted, and with
+ * CONFIG_PREEMPT_RT.
  */
 struct p2pdma_window_client *
 p2pdma_window_client_get(struct device *dev, enum p2pdma_window_use use)

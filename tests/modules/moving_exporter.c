@@ -330,6 +330,8 @@ static struct sg_table *moving_map(struct dma_buf_attachment *attach,
 
 	if (buf->behaviour & EXPORTER_REFUSES_MAP)
 		return ERR_PTR(-ENOSPC);
+	if (buf->behaviour & EXPORTER_AGAIN)
+		return ERR_PTR(-EAGAIN);
 	sgt = kzalloc(sizeof(*sgt), GFP_KERNEL);
 	if (!sgt)
 		return ERR_PTR(-ENOMEM);

@@ -22,7 +22,8 @@
 #define EXPORTER_REPEATS 512U	/* each GiB is the same 2 MiB of host memory again and again, and no GiB as another */
 #define EXPORTER_UNALIGNED 1024U	/* one range, from the third byte of a page on */
 #define EXPORTER_SLOW 2048U	/* as EXPORTER_LATE, but takes longer than the ten seconds that are waited for it */
-#define EXPORTER_BEHAVIOURS 4095U
+#define EXPORTER_AGAIN 4096U	/* says EAGAIN whenever it is to be mapped */
+#define EXPORTER_BEHAVIOURS 8191U
 
 /**
  * struct exporter_create - make a dma-buf

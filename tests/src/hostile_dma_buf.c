@@ -23,6 +23,7 @@
 
 struct trial_args {
 	unsigned int behaviour; /* of the exporter */
+	unsigned int ring_flags;
 	/* to register, without the file descriptors that are 0 here */
 	struct regbuf_desc desc;
 	int flags; /* to open with: the dma-buf, or the drive once more */
@@ -202,6 +203,16 @@ static long slow(void)
 	if (ret != -ETIMEDOUT)
 		return ret < 0 ? ret : -EBUSY;
 	return read_at(PAGE);
+}
+
+/* An exporter that says so says nothing of who polls. */
+static long again(const struct trial_args *args)
+{
+	long ret;
+
+	ring_flags = args->ring_flags;
+	ret = set_up_as(EXPORTER_AGAIN, O_RDWR);
+	return ret == 1 ? one(fd, false, 0, LENGTH) : ret;
 }
 
 /* Blocks that follow each other, which the block layer would join to one request */
@@ -454,6 +465,10 @@ static const struct trial trials[] = {
 	  .expect = LENGTH },
 	{ "slow", "read into it by a ring that polls, while it is copied for more than ten seconds",
 	  slow, .expect = LENGTH },
+	{ "again", "read into what its exporter says EAGAIN of",
+	  WITH(again, .ring_flags = 0), .expect = -EAGAIN },
+	{ "again-polled", "the same by a ring that polls",
+	  WITH(again, .ring_flags = IORING_SETUP_IOPOLL), .expect = -ETIMEDOUT },
 	{ "neighbours", "read blocks that could be merged", neighbours,
 	  .expect = LENGTH },
 	{ "two-rings", "register it twice and close one ring", two_rings,

@@ -48,13 +48,14 @@ static long set_up(void)
 	       io_uring_register_buffers(&ring, &iov, 1);
 }
 
-static void prepare(struct io_uring *in, int file, bool write, size_t at)
+static struct io_uring_sqe *prepare(struct io_uring *in, int file, bool write, size_t at)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(in);
 
 	io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
 			 sqe, file, map + at, LENGTH, at);
 	sqe->buf_index = 0;
+	return sqe;
 }
 
 static long one(struct io_uring *in, int file, bool write, size_t at)
@@ -450,6 +451,112 @@ static long limit(void)
 	       io_uring_register_buffers(&ring, &iov, 1);
 }
 
+/* P2P memory counts by the page, however large its folios are. Return: how many pages may be locked. */
+static long limit_by_page(void)
+{
+	struct rlimit few = { 16 * PAGE, 16 * PAGE };
+	struct iovec iov = { .iov_len = PAGE };
+	long ret;
+
+	iov.iov_base = map_memory(opt.p2p, SIZE);
+	if (setrlimit(RLIMIT_MEMLOCK, &few) || setgid(65534) || setuid(65534))
+		err(1, "setuid");
+	ret = set_up_ring(&ring) ?: io_uring_register_buffers_sparse(&ring, 32);
+	if (ret)
+		return ret;
+	for (unsigned int i = 0; i < 32; i++) {
+		ret = io_uring_register_buffers_update_tag(&ring, i, &iov, NULL, 1);
+		if (ret != 1)
+			return ret == -ENOMEM ? (long)i : ret;
+		iov.iov_base = (unsigned char *)iov.iov_base + PAGE;
+	}
+	return -ERANGE;
+}
+
+/* Who may have no more threads, as those of the kernel that work for a process are, does I/O all the same. */
+static long no_worker(void)
+{
+	struct rlimit none = { 0, 0 };
+	struct iovec iov = { .iov_len = SIZE };
+	long ret;
+
+	content = fill_drive(opt.device, SIZE, &fd);
+	map = map_memory(NULL, SIZE);
+	iov.iov_base = map;
+	if (setrlimit(RLIMIT_NPROC, &none) || setgid(65534) || setuid(65534))
+		err(1, "setuid");
+	ret = set_up_ring(&ring) ?:
+	      io_uring_register_buffers(&ring, &iov, 1);
+	if (ret)
+		return ret;
+	submit_all(&ring);
+	ret = reap_all(&ring);
+	return ret == LENGTH && differs(map) ? -EBADMSG : ret;
+}
+
+static bool has_iommu(void)
+{
+	DIR *units = opendir("/sys/class/iommu");
+	const struct dirent *unit;
+	bool found = false;
+
+	while (units && (unit = readdir(units)))
+		found |= unit->d_name[0] != '.';
+	if (units)
+		closedir(units);
+	return found;
+}
+
+/* A huge page again and again */
+static unsigned char *map_repeated(size_t size, size_t huge)
+{
+	int file = memfd_create("huge", MFD_HUGETLB);
+	unsigned char *memory = mmap(NULL, size + huge, PROT_NONE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (file < 0 || ftruncate(file, huge) || memory == MAP_FAILED)
+		err(1, "a huge page");
+	memory += -(uintptr_t)memory & (huge - 1);
+	for (size_t at = 0; at < size; at += huge)
+		if (mmap(memory + at, huge, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED)
+			err(1, "a huge page");
+	close(file);
+	return memory;
+}
+
+/*
+ * Registered memory stays mapped, and the drive has but so many addresses: of 39 bits, 512 of these buffers would take
+ * all. What is not registered moves all the same. Return: how much.
+ */
+static long all_addresses(void)
+{
+	struct iovec iov = { .iov_len = 1UL << 30 };
+	unsigned char *seen = map_memory(NULL, SIZE);
+	long ret;
+
+	if (opt.stock || !has_iommu())
+		return SIZE;
+	content = fill_drive(opt.device, SIZE, &fd);
+	map = map_repeated(iov.iov_len, 2UL << 20);
+	iov.iov_base = map;
+	ret = set_up_ring(&ring) ?: io_uring_register_buffers_sparse(&ring, 520);
+	for (int i = 0; !ret && i < 520; i++) {
+		ret = io_uring_register_buffers_update_tag(&ring, i, &iov, NULL, 1);
+		if (ret != 1)
+			return ret;
+		prepare(&ring, fd, false, 0)->buf_index = i;
+		if (io_uring_submit(&ring) != 1)
+			errx(1, "io_uring_submit");
+		ret = reap(&ring);
+		ret = ret == LENGTH ? 0 : ret < 0 ? ret : -EIO;
+	}
+	if (ret)
+		return ret;
+	ret = RESULT(pread(fd, seen, SIZE, 0));
+	return ret == SIZE && differs(seen) ? -EBADMSG : ret;
+}
+
 static long aligned_as_said(size_t at, size_t length, unsigned int lba_size)
 {
 	size_t first = length < PAGE - at ? length : PAGE - at;
@@ -501,19 +608,6 @@ static long alignment(void)
 			ret = aligned_as_said(places[i], lengths[j], lba_size);
 	}
 	return ret;
-}
-
-static bool has_iommu(void)
-{
-	DIR *units = opendir("/sys/class/iommu");
-	const struct dirent *unit;
-	bool found = false;
-
-	while (units && (unit = readdir(units)))
-		found |= unit->d_name[0] != '.';
-	if (units)
-		closedir(units);
-	return found;
 }
 
 /*
@@ -755,6 +849,12 @@ static const struct trial trials[] = {
 	  refused_file, .expect = 0 },
 	{ "limit", "register more than one may lock", limit, .expect = -ENOMEM,
 	  STOCK },
+	{ "limit-by-page", "register single pages until no more may be locked",
+	  limit_by_page, .expect = 16, STOCK },
+	{ "no-worker", "read into host memory where the kernel has no thread for it",
+	  no_worker, .expect = LENGTH },
+	{ "all-addresses", "keep all addresses of the drive, then read to memory that is not registered",
+	  all_addresses, .expect = SIZE },
 	{}
 };
 
