@@ -245,7 +245,7 @@ ssize_t blk_mq_dma_stats_write(void *data, const char __user *buf, size_t count,
 	if (ret)
 		return ret;
 
-	/* A frozen drive waits for who has its file open and wants the mutex */
+	/* Memory may wait for a frozen drive, which waits for who has its file open */
 	noio = memalloc_noio_save();
 	mutex_lock(&blk_dma_stats_mutex);
 	if (on)

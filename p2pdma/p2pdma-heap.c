@@ -265,7 +265,8 @@ static int p2pdma_mapping_link(struct p2pdma_mapping *mapping,
 		return 0;
 	if (dma_get_merge_boundary(dev) >= PAGE_SIZE)
 		return -EREMOTEIO;
-	if (!dma_iova_try_alloc(dev, &mapping->iova, piece->phys, buf->size))
+	if (!dma_iova_try_alloc_kept(dev, &mapping->iova, piece->phys,
+				     buf->size))
 		return -ENOMEM;
 
 	for (; piece < buf->pieces + buf->nr_pieces && !ret; piece++) {

@@ -32,7 +32,7 @@
 #include "dma-iommu.h"
 #include "iommu-pages.h"
 
-/* Pages that leave with interrupts off, at most, but a folio always whole */
+/* Pages that leave windows with interrupts off, at most, but a folio always whole */
 #define P2PDMA_WINDOW_PASS 512UL
 
 /*
@@ -208,7 +208,7 @@ static void p2pdma_window_ask(struct p2pdma_window_client *client,
 	list_add(&window->node, &windows->windows);
 	/* Pairs with the acquire in p2pdma_window_of() */
 	smp_store_release(&pagemap->client_windows[number], window);
-	mod_delayed_work(system_wq, &windows->work, 0);
+	mod_delayed_work(system_unbound_wq, &windows->work, 0);
 unlock:
 	spin_unlock_irqrestore(&windows->lock, flags);
 }
@@ -398,10 +398,11 @@ static void p2pdma_window_drop(struct p2pdma_window *window, struct page *pages)
 		p2pdma_window_sync(window, &gather);
 }
 
-/* Some of the pages that have to leave, cut off from the others */
+/* Some of the pages that have to leave all windows, cut off from the others */
 static struct page *p2pdma_windows_next_leaving(struct p2pdma_windows *windows)
 {
 	struct page *pages = windows->leaving, *last = pages, *next;
+	size_t nr_windows = list_count_nodes(&windows->windows);
 	unsigned long nr;
 
 	if (!pages)
@@ -409,7 +410,7 @@ static struct page *p2pdma_windows_next_leaving(struct p2pdma_windows *windows)
 	nr = folio_nr_pages(page_folio(last));
 	while ((next = last->zone_device_data)) {
 		nr += folio_nr_pages(page_folio(next));
-		if (nr > P2PDMA_WINDOW_PASS)
+		if (nr * nr_windows > P2PDMA_WINDOW_PASS)
 			break;
 		last = next;
 	}
@@ -435,6 +436,18 @@ static bool p2pdma_windows_drain_some(struct p2pdma_windows *windows)
 	return windows->leaving;
 }
 
+static bool p2pdma_windows_drain_pass(struct p2pdma_windows *windows)
+{
+	unsigned long flags;
+	bool more;
+
+	/* The lock also if nothing waits: somebody else may be at it */
+	spin_lock_irqsave(&windows->lock, flags);
+	more = p2pdma_windows_drain_some(windows);
+	spin_unlock_irqrestore(&windows->lock, flags);
+	return more;
+}
+
 /**
  * p2pdma_windows_drain - give pages back to the provider's pool that were freed
  * @windows: the provider's
@@ -445,15 +458,8 @@ static bool p2pdma_windows_drain_some(struct p2pdma_windows *windows)
  */
 void p2pdma_windows_drain(struct p2pdma_windows *windows)
 {
-	unsigned long flags;
-	bool more;
-
-	/* The lock also if nothing waits: somebody else may be at it */
-	do {
-		spin_lock_irqsave(&windows->lock, flags);
-		more = p2pdma_windows_drain_some(windows);
-		spin_unlock_irqrestore(&windows->lock, flags);
-	} while (more);
+	while (p2pdma_windows_drain_pass(windows))
+		;
 }
 
 static bool p2pdma_windows_have(struct p2pdma_windows *windows,
@@ -503,7 +509,7 @@ bool p2pdma_windows_take(struct p2pdma_windows *windows, struct page *page)
 		page->zone_device_data = windows->leaving;
 		windows->leaving = page;
 		/* under the lock: later the provider may be gone */
-		queue_delayed_work(system_wq, &windows->work, 1);
+		queue_delayed_work(system_unbound_wq, &windows->work, 1);
 	}
 	spin_unlock_irqrestore(&windows->lock, flags);
 	return ret;
@@ -516,7 +522,8 @@ static void p2pdma_windows_work(struct work_struct *work)
 	struct p2pdma_window *window;
 	unsigned int noio;
 
-	p2pdma_windows_drain(windows);
+	while (p2pdma_windows_drain_pass(windows))
+		cond_resched();
 
 	mutex_lock(&p2pdma_windows_mutex);
 	noio = memalloc_noio_save();
