@@ -222,6 +222,8 @@ static bool blk_dma_find_range(struct request *req, struct device *dev,
 	switch (blk_dma_range_map_type(dev, iter->p2pdma.map, vec->paddr,
 				       &state)) {
 	case PCI_P2PDMA_MAP_NONE:
+		/* what finds no room is tried again */
+		attrs = DMA_ATTR_NO_WARN;
 		break;
 	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
 		attrs = DMA_ATTR_MMIO;
@@ -241,7 +243,8 @@ static bool blk_dma_find_range(struct request *req, struct device *dev,
 	 */
 	if (dma_mapping_error(dev, iter->addr))
 		return blk_dma_fail(req, iter,
-				    (attrs && !use_dma_iommu(dev)) ?
+				    (attrs == DMA_ATTR_MMIO &&
+				     !use_dma_iommu(dev)) ?
 					    BLK_STS_TARGET :
 					    BLK_STS_RESOURCE);
 	return true;

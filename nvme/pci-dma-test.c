@@ -665,6 +665,27 @@ static void sgl_segments_test(struct kunit *test)
 	expect_sgl(test, true);
 }
 
+/* Ranges that meet at the queue's segment boundary share no descriptor. */
+static void sgl_boundary_test(struct kunit *test)
+{
+	static const struct layout data = { 16, 0x1000, 0, 0, 16 };
+	struct fixture *f = fixture(test, false);
+	unsigned int i, descriptors = 1;
+
+	f->q.limits.seg_boundary_mask = 0x3fff;
+	fill_pools(test, f, 1, true);
+	lay_data(test, f, layout_vecs(test, &data), data.nr);
+	for (i = 1; i < data.nr; i++)
+		descriptors += !(f->vecs[i].paddr & 0x3fff);
+	KUNIT_ASSERT_GT(test, descriptors, 1);
+	KUNIT_ASSERT_EQ(test, map_data(f, true), 0);
+	KUNIT_EXPECT_EQ(test, read_sgl(test, f, &f->iod.cmd.rw.dptr.sgl),
+			descriptors);
+	expect_all_read(test, f);
+	unmap_data(f);
+	expect_clean(test, f, 1, true);
+}
+
 static void sgl_no_list_test(struct kunit *test)
 {
 	const struct sgl_case *c = test->param_value;
@@ -855,6 +876,7 @@ static struct kunit_case nvme_pci_dma_cases[] = {
 	KUNIT_CASE_PARAM(prps_no_list_test, prp_gen_params),
 	KUNIT_CASE_PARAM(sgl_linear_test, sgl_gen_params),
 	KUNIT_CASE_PARAM(sgl_segments_test, sgl_gen_params),
+	KUNIT_CASE(sgl_boundary_test),
 	KUNIT_CASE_PARAM(sgl_no_list_test, sgl_gen_params),
 	KUNIT_CASE(range_fails_test),
 	KUNIT_CASE(mmio_test),

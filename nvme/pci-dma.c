@@ -308,7 +308,7 @@ static void nvme_sgl_set_segment(struct nvme_sgl_desc *desc,
 /*
  * Describe the range in @iter and those after it, of which @left are the bytes, by
  * a list of at most @max descriptors, and let @desc be the only one or lead to the
- * list. Ranges that join share a descriptor.
+ * list. Ranges that join share a descriptor, up to the queue's segment boundary.
  */
 static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 				   struct blk_dma_iter *iter,
@@ -317,6 +317,7 @@ static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 				   dma_addr_t list_dma, unsigned int max,
 				   unsigned int left)
 {
+	u64 boundary = queue_segment_boundary(req->q);
 	dma_addr_t addr = iter->addr;
 	u32 len = iter->len;
 	unsigned int i = 0;
@@ -326,7 +327,8 @@ static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 		if (!blk_dma_next(req, dma->dev, iter))
 			return iter->status ?: BLK_STS_IOERR;
 		left -= iter->len;
-		if (addr + len == iter->addr && iter->len <= U32_MAX - len) {
+		if (addr + len == iter->addr && iter->len <= U32_MAX - len &&
+		    !((addr ^ (iter->addr + iter->len - 1)) & ~boundary)) {
 			len += iter->len;
 			list[i - 1].length = cpu_to_le32(len);
 			continue;
