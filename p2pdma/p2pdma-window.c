@@ -402,7 +402,7 @@ static void p2pdma_window_drop(struct p2pdma_window *window, struct page *pages)
 static struct page *p2pdma_windows_next_leaving(struct p2pdma_windows *windows)
 {
 	struct page *pages = windows->leaving, *last = pages, *next;
-	size_t nr_windows = list_count_nodes(&windows->windows);
+	size_t nr_windows = list_count_nodes(&windows->windows) ?: 1;
 	unsigned long nr;
 
 	if (!pages)
