@@ -2,7 +2,7 @@
 # Pass the KTAP of one boot on, indented as subtests of another, and put its results into a table.
 #
 # Reads KTAP. Prints each line as soon as it is read, but diagnostics only of what failed and at the end, unless the
-# variable verbose is 1. Writes each result to the file that the variable table names: passed, failed or skipped, name,
+# variable verbose is 1. Appends each result to the file that the variable table names: passed, failed or skipped, name,
 # why it was skipped, milliseconds; separated by tabs.
 #
 # A line less indented than the one before sums up its subtests, and counts only if it failed and none of them did.
@@ -34,7 +34,7 @@ function show(text) {
 	skipped = !failed && sub(/^SKIP */, "", remark)
 	if (!summary || (failed && !subtest_failed)) {
 		printf "%s\t%s\t%s\t%d\n", failed ? "failed" : skipped ? "skipped" : "passed", name,
-			skipped ? remark : "", skipped ? 0 : remark >table
+			skipped ? remark : "", skipped ? 0 : remark >>table
 		fflush(table)
 	}
 	subtest_failed = summary && depth == 0 ? 0 : subtest_failed || failed
