@@ -208,7 +208,8 @@ void __io_p2p_rw_done(struct io_kiocb *req)
 /*
  * Have @rw, of the file of @req, read or write @iter, of a buffer with P2P
  * memory. Only drives are asked: while this counts as a user, a file system may
- * wait for locks, and a suspended stacked device for whoever resumes it.
+ * wait for locks, a suspended stacked device for whoever resumes it, and what is
+ * cached of another device for a program or a server.
  */
 ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		  struct iov_iter *iter,
@@ -221,6 +222,8 @@ ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		return -EOPNOTSUPP;
 	if (!(kiocb->ki_flags & IOCB_DIRECT))
 		return -EINVAL;
+	if (!blk_queue_pci_p2pdma(bdev_get_queue(I_BDEV(req->file->f_mapping->host))))
+		return -EREMOTEIO;
 	if (!percpu_ref_tryget_live(&req->imu->p2p->users))
 		return -ENODEV;
 

@@ -100,11 +100,9 @@ EXPORT_SYMBOL_GPL(dma_iova_free);
 
 static u64 dma_iova_slots_limit(struct device *dev, struct iommu_domain *domain)
 {
-	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+	u64 limit = min3(dma_iova_limit(dev, domain), DMA_BIT_MASK(39),
+			 (u64)ULONG_MAX);
 
-	limit = min3(limit, DMA_BIT_MASK(39), (u64)ULONG_MAX);
-	if (domain->geometry.force_aperture)
-		limit = min_t(u64, limit, domain->geometry.aperture_end);
 	/* cleared when iommu_dma_alloc_iova() finds nothing below 4 GiB */
 	if (dev->iommu->pci_32bit_workaround)
 		limit = min(limit, DMA_BIT_MASK(32));
@@ -120,9 +118,8 @@ static bool dma_iova_is_low(u64 addr)
  * Allocate @size bytes for slots or a window: below 4 GiB if @dev must stay there,
  * and as long as all of them there take no more than @most bytes; otherwise above.
  */
-struct iova *dma_iova_alloc_kept(struct device *dev,
-				 struct iommu_domain *domain, u64 size,
-				 u64 most)
+struct iova *dma_iova_reserve(struct device *dev, struct iommu_domain *domain,
+			      u64 size, u64 most)
 {
 	struct iommu_dma_cookie *cookie = domain->iova_cookie;
 	struct iova_domain *iovad = &cookie->iovad;
@@ -131,7 +128,7 @@ struct iova *dma_iova_alloc_kept(struct device *dev,
 	struct iova *iova = NULL;
 
 	size += DMA_IOVA_TABLE_SIZE;
-	if (!low || atomic64_add_return(size, &cookie->low_kept) <= most)
+	if (!low || atomic64_add_return(size, &cookie->low_reserved) <= most)
 		iova = alloc_iova(iovad, size >> iova_shift(iovad),
 				  limit >> iova_shift(iovad), false);
 	if (iova && low == dma_iova_is_low(iova_dma_addr(iovad, iova)))
@@ -140,18 +137,17 @@ struct iova *dma_iova_alloc_kept(struct device *dev,
 	if (iova)
 		__free_iova(iovad, iova);
 	if (low)
-		atomic64_sub(size, &cookie->low_kept);
+		atomic64_sub(size, &cookie->low_reserved);
 	return NULL;
 }
 
-void dma_iova_free_kept(struct iommu_dma_cookie *cookie,
-			struct iova *iova)
+void dma_iova_unreserve(struct iommu_dma_cookie *cookie, struct iova *iova)
 {
 	struct iova_domain *iovad = &cookie->iovad;
 
 	if (dma_iova_is_low(iova_dma_addr(iovad, iova)))
 		atomic64_sub((u64)iova_size(iova) << iova_shift(iovad),
-			     &cookie->low_kept);
+			     &cookie->low_reserved);
 	__free_iova(iovad, iova);
 }
 
@@ -200,13 +196,12 @@ static bool dma_iova_alloc_slots_iova(struct device *dev,
 		small *= DMA_IOVA_SLOT_TURNS;
 	} else {
 		small = ALIGN(small, DMA_IOVA_SLOT_SIZE);
-		iova = dma_iova_alloc_kept(dev, domain, small + large,
-					   DMA_IOVA_LOW_SLOTS / 2);
+		iova = dma_iova_reserve(dev, domain, small + large,
+					DMA_IOVA_LOW_SLOTS / 2);
 	}
 	if (!iova) {
 		large = 0;
-		iova = dma_iova_alloc_kept(dev, domain, small,
-					   DMA_IOVA_LOW_SLOTS);
+		iova = dma_iova_reserve(dev, domain, small, DMA_IOVA_LOW_SLOTS);
 	}
 	if (!iova)
 		return false;
@@ -297,7 +292,7 @@ void dma_iova_free_slots(struct device *dev, struct dma_iova_slots *slots)
 	iovad = &cookie->iovad;
 	if (slots->turns)
 		fq_flush_iotlb(cookie);
-	dma_iova_free_kept(cookie,
+	dma_iova_unreserve(cookie,
 			   find_iova(iovad,
 				     iova_pfn(iovad, slots->small)));
 	kvfree(slots->turns);

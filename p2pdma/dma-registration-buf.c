@@ -17,6 +17,7 @@
 #include <linux/device.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-registration.h>
+#include <linux/dma-iova.h>
 #include <linux/dma-resv.h>
 #include <linux/ioport.h>
 #include <linux/iommu.h>
@@ -85,6 +86,8 @@ static void dma_buf_reg_unmap(struct dma_buf_registration *buf, bool unused)
 	buf->reg = NULL;
 	dma_buf_unmap_attachment(buf->attach, buf->sgt, DMA_BIDIRECTIONAL);
 	buf->sgt = NULL;
+	/* the exporter has unmapped it by way of a flush queue perhaps */
+	dma_iova_flush(buf->attach->dev);
 }
 
 /*
@@ -362,13 +365,18 @@ static void dma_buf_reg_put(struct dma_buf_registration *buf)
 /* Once, whoever comes first. The others wait for that. */
 static void dma_buf_reg_detach(struct dma_buf_registration *buf, bool unused)
 {
+	struct device *dev;
+
 	mutex_lock(&buf->lock);
 	if (buf->attach) {
 		dma_resv_lock(buf->dmabuf->resv, NULL);
 		dma_buf_reg_unmap(buf, unused);
 		dma_resv_unlock(buf->dmabuf->resv);
+		dev = buf->attach->dev;
 		dma_buf_detach(buf->dmabuf, buf->attach);
 		buf->attach = NULL;
+		/* which unmaps what the exporter cannot move */
+		dma_iova_flush(dev);
 	}
 	mutex_unlock(&buf->lock);
 }

@@ -141,6 +141,8 @@ static int p2pdma_piece_clear(const struct p2pdma_piece *piece,
 		memset_io((void __iomem *)at, 0, len);
 		cond_resched();
 	}
+	/* or other devices might reach the memory before the zeroes do */
+	readb((void __iomem *)(at - 1));
 	return 0;
 }
 
@@ -278,9 +280,13 @@ static int p2pdma_mapping_link(struct p2pdma_mapping *mapping,
 	}
 	if (!ret)
 		ret = dma_iova_sync(dev, &mapping->iova, 0, buf->size);
-	if (ret)
-		dma_iova_destroy(dev, &mapping->iova, offset, dir,
-				 DMA_ATTR_MMIO);
+	if (ret) {
+		/* as p2pdma_mapping_undo() */
+		if (offset)
+			dma_iova_unlink(dev, &mapping->iova, 0, offset, dir,
+					DMA_ATTR_MMIO);
+		dma_iova_free(dev, &mapping->iova);
+	}
 	return ret;
 }
 

@@ -284,9 +284,8 @@ static void p2pdma_window_open(struct p2pdma_window *window)
 						__GFP_NOWARN);
 	if (!bits)
 		return;
-	iova = dma_iova_alloc_kept(dev, domain, size,
-				   DMA_IOVA_LOW_SLOTS +
-					   DMA_IOVA_LOW_WINDOWS);
+	iova = dma_iova_reserve(dev, domain, size,
+				DMA_IOVA_LOW_SLOTS + DMA_IOVA_LOW_WINDOWS);
 	if (!iova) {
 		kvfree(bits);
 		return;
@@ -334,8 +333,7 @@ static void p2pdma_window_close(struct p2pdma_windows *windows,
 	spin_unlock_irq(&windows->lock);
 
 	if (window->bits)
-		dma_iova_free_kept(window->domain->iova_cookie,
-				   window->iova);
+		dma_iova_unreserve(window->domain->iova_cookie, window->iova);
 	kvfree(window->bits);
 	kfree(window);
 }

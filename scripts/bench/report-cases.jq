@@ -8,11 +8,8 @@ include "mapping";
 def mean: add / length;
 def apart: max - min;
 
-# Mapping a buffer once may take as much as all the I/Os, and not as much each time, so that it does not go out of the
-# slope, and the functions of mapping add up to more than it. A boot in which they do is left out where another is sound.
 # No figure give cases without a sound boot, and boots further apart than half of their mean.
 def repeats: mean >= 2 * apart;
-def adds_up: (.functions.dma // {} | add // 0) <= 1.05 * .map_unmap;
 
 def pages: if endswith("m") then .[:-1] | tonumber * 256 elif endswith("k") then .[:-1] | tonumber / 4 else 1 end;
 

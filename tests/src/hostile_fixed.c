@@ -365,7 +365,7 @@ static long cold_file(void)
 	int file = open("/tmp/cold/file", O_RDWR | O_CREAT, 0600);
 
 	if (file < 0)
-		return -EOPNOTSUPP;
+		err(1, "/tmp/cold/file");
 	if (pwrite(file, cold, sizeof(cold), 0) != sizeof(cold) || fsync(file) ||
 	    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED))
 		err(1, "/tmp/cold/file");
@@ -579,7 +579,7 @@ static long aligned_as_said(size_t at, size_t length, unsigned int lba_size)
 		return -EBADMSG;
 	for (size_t i = 0; i < SIZE; i++)
 		if (map[i] != 0x5a && (ret < 0 || i < at || i >= at + length))
-			return -EFAULT;
+			return -EBADMSG;
 	return 0;
 }
 

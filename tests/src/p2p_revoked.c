@@ -29,6 +29,7 @@ static struct {
 	const char *beside;
 	const char *gone;
 	const char *fault;
+	const char *stuck;
 	bool polled;
 	bool still;
 	bool alone;
@@ -228,6 +229,28 @@ static int register_faulting(void)
 	return 0;
 }
 
+/* The device takes no P2P memory, and so has no reason to wait for what is cached of it with some in its hands. */
+static int read_stuck(void)
+{
+	int cached = open(opt.stuck, O_RDWR);
+	char page[PAGE] = "";
+
+	buffers[P2P] = (struct iovec){ map_memory(opt.p2p, LENGTH), LENGTH };
+	fd = open(opt.stuck, O_RDONLY | O_DIRECT);
+	if (cached < 0 || fd < 0 || write(cached, page, PAGE) != PAGE)
+		err(1, "%s", opt.stuck);
+	expect("queue", io_uring_queue_init(DEPTH, &ring, 0), 0);
+	expect("register", io_uring_register_buffers(&ring, buffers, 1), 0);
+	prepare(P2P, 0);
+	submit(1);
+	puts("ready");
+	expect("read", wait_cqe()->res, -EREMOTEIO);
+	/* it closes as soon as it has written the page */
+	while (access(opt.gone, F_OK))
+		usleep(10000);
+	return 0;
+}
+
 /*
  * Empty slots and fill them again while the provider goes. It first takes its
  * memory out of processes, and no slot can be filled any more. Those that are left
@@ -283,6 +306,9 @@ int main(int argc, char **argv)
 		{ "fault", "PATH",
 		  "register P2P memory with a page of this file behind it, which takes until the provider is gone",
 		  .text = &opt.fault },
+		{ "stuck", "PATH",
+		  "read from this block device, which writes nothing until the provider is gone",
+		  .text = &opt.stuck },
 		{ "polled", NULL, "by a ring that polls", .flag = &opt.polled },
 		{ "still", NULL,
 		  "begin some reads and see them end when the provider has gone (default: go on reading)",
@@ -309,6 +335,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IONBF, 0);
 	if (opt.fault)
 		return register_faulting();
+	if (opt.stuck)
+		return read_stuck();
 	if (opt.churn)
 		return churn();
 	set_up();

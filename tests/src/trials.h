@@ -154,7 +154,7 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 		  .flag = &opt.list },
 		{}
 	};
-	int wrong = 0;
+	int wrong = 0, tried = 0;
 
 	parse_options(argc, argv, "Usage: see --list for what is tried",
 		      options);
@@ -169,6 +169,7 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 
 		if (opt.only && strcmp(opt.only, trials->name))
 			continue;
+		tried++;
 		printf("%s: ", trials->name);
 		result = run_trial(trials);
 		printf("%s", result_name(result));
@@ -185,6 +186,8 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 		}
 		putchar('\n');
 	}
+	if (!tried)
+		errx(2, "there is no trial %s: see --list", opt.only);
 	return wrong ? 1 : 0;
 }
 
