@@ -8,9 +8,10 @@
  * The bios have their vectors as ever. Where a map is of no use, each I/O is mapped
  * as if there were none.
  *
- * No I/O counts itself as a user of a registration. Three may end one, each when
- * there is no I/O: the owner, at the end of its buffer or when a provider wants P2P
- * memory back, and the client's driver, when its queues are gone.
+ * I/O to pinned pages does not count as a user of a registration. So only those may
+ * end one who know that no I/O is under way: the owner, at the end of its buffer or
+ * when a provider wants P2P memory back; the client's driver, when its queues are
+ * gone.
  *
  * A dma-buf is a buffer without pages, for one client. Its exporter may move it at any
  * time, and waits for users: each request is one, from the time that DMA addresses are
@@ -390,7 +391,7 @@ int blk_dma_buffer_ready(struct blk_dma_buffer_map *map, bool nowait)
 
 	rcu_read_lock();
 	reg = READ_ONCE(map->reg);
-	ready = reg && !percpu_ref_is_dying(&reg->users);
+	ready = reg && dma_registration_is_live(reg);
 	rcu_read_unlock();
 	if (likely(ready))
 		return 0;
@@ -426,7 +427,12 @@ bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map)
 }
 EXPORT_SYMBOL_GPL(blk_dma_buffer_tryget);
 
-/* The device is done with the dma-buf that @req has data of. Any context. */
+/**
+ * blk_dma_put_data - end the use of a dma-buf that blk_dma_find_data() found
+ * @req: the request, whose data is in the dma-buf; the device is done with it
+ *
+ * Context: any.
+ */
 void blk_dma_put_data(struct request *req)
 {
 	dma_registration_put(req->bio->bi_dma_buffer->reg);

@@ -173,7 +173,7 @@ static inline bool bio_is_dma_buf(struct bio *bio)
  */
 static inline bool blk_dma_buffer_is_live(const struct blk_dma_buffer_map *map)
 {
-	return map->reg && READ_ONCE(map->reg->reason) == DMA_REGISTRATION_LIVE;
+	return map->reg && dma_registration_is_live(map->reg);
 }
 
 /**
@@ -216,14 +216,16 @@ bool blk_dma_buffer_tryget(struct blk_dma_buffer_map *map);
  * @client: who will do the DMA
  * @req: the request, for which blk_dma_has_buffer() is true
  * @m: as for blk_dma_map_data()
- * @iter: @iter->addr is set to where the data begins, and @iter->len to the bytes
- *	from there on that are contiguous, up to the end of the data. There is no
- *	next range to ask for
+ * @iter: only its @addr, @len, @mode and @p2pdma.map are set: where the data
+ *	begins, and how many bytes from there on are contiguous, up to the end of
+ *	the data. Do not pass it to blk_dma_next()
  * @offset: set to the bytes of the buffer that come before the data
  *
  * Where @iter->len is all of the data, the caller may go on as if
- * blk_dma_map_data() had mapped it as one range. Otherwise it has to find the rest
- * in @req->bio->bi_dma_buffer, or to call blk_dma_map_data().
+ * blk_dma_map_data() had mapped it as one range. Otherwise it finds the rest in
+ * @req->bio->bi_dma_buffer or, unless the data is a dma-buf's, calls
+ * blk_dma_map_data(). A dma-buf has no pages to map: call blk_dma_put_data(),
+ * then fail the request as blk_dma_data_is_gone() says.
  *
  * The vectors of the bio say where in the buffer the data is, so the bio may have
  * been split. For a request of several bios this returns false.

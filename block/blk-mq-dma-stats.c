@@ -14,20 +14,22 @@
 #include "blk-mq-dma-stats.h"
 
 enum blk_dma_stat {
-	/* how the device reaches the data's memory */
+	/* requests, by how the device reaches their data */
 	BLK_DMA_STAT_HOST,
 	BLK_DMA_STAT_BUS_ADDR,
 	BLK_DMA_STAT_HOST_BRIDGE,
 	BLK_DMA_STAT_MIXED,
+	/* attempts to map data or metadata that the device cannot reach */
 	BLK_DMA_STAT_UNREACHABLE,
-	/* how it was mapped */
+	/* requests, by how their data was mapped */
 	BLK_DMA_STAT_REGISTERED,
 	BLK_DMA_STAT_LINEAR,
 	BLK_DMA_STAT_IOVA,
 	BLK_DMA_STAT_SEGMENTS,
-	/* what that took */
+	/* IOTLB syncs */
 	BLK_DMA_STAT_MAP_SYNCS,
 	BLK_DMA_STAT_UNMAP_SYNCS,
+	/* attempts to map data or metadata that failed for another reason */
 	BLK_DMA_STAT_FAILED,
 	BLK_DMA_NR_STATS,
 };

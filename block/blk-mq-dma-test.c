@@ -26,7 +26,7 @@ struct walk_bio {
 	struct phys_vec vecs[MAX_VECS];
 };
 
-/* No limit is 0. Both lists of vectors end with one of no length. */
+/* A limit of 0 means none. Both lists of vectors end with one of no length. */
 struct walk_case {
 	const char *name;
 	unsigned int max_len;

@@ -406,8 +406,8 @@ static int blk_dma_iova_sync(struct request *req, struct device *dev,
 }
 
 /*
- * In @state, which is allocated for all @total bytes. If @one, the memory is the
- * one vector that begins at @first.
+ * Link the memory, @total bytes, into @state, which is allocated; with gaps for
+ * more than @total. If @one, the memory is the one vector that begins at @first.
  */
 static bool blk_dma_iova_start(struct request *req, struct device *dev,
 			       struct dma_iova_state *state,
@@ -533,11 +533,12 @@ static noinline bool blk_dma_start_mapped(struct blk_dma_client *client,
 }
 
 /*
- * Mode BLK_DMA_LINEAR: a DMA address is the physical one plus @iter->offset.
+ * If the data or metadata is one vector that the queue takes as one range, set
+ * @iter to it as for BLK_DMA_LINEAR, without a walk. blk_dma_start_mapped() takes
+ * @iter->offset off again.
  *
- * Give the only vector of the data or metadata as the only range: no walk. The
- * block layer's count of segments regards the queue's limits, but for metadata
- * it counts vectors that it joins as one.
+ * nr_phys_segments regards the queue's limits; the count for metadata takes
+ * vectors that join for one, so the limits are checked here.
  */
 static __always_inline bool blk_dma_only_range(struct request *req,
 					       struct blk_dma_iter *iter,
@@ -757,9 +758,17 @@ EXPORT_SYMBOL_GPL(__blk_dma_map_metadata);
 bool __blk_dma_next(struct request *req, struct device *dev,
 		    struct blk_dma_iter *iter)
 {
-	if (iter->mode == BLK_DMA_IOVA)
+	switch (iter->mode) {
+	case BLK_DMA_IOVA:
 		return blk_dma_iova_next(iter);
-	return blk_dma_range_next(req, dev, iter);
+	case BLK_DMA_SEGMENTS:
+		return blk_dma_range_next(req, dev, iter);
+	default:
+		/* blk_dma_find_data() has no next range, and set up no walk */
+		WARN_ON_ONCE(1);
+		iter->status = BLK_STS_IOERR;
+		return false;
+	}
 }
 EXPORT_SYMBOL_GPL(__blk_dma_next);
 
@@ -875,7 +884,7 @@ void blk_dma_client_init(struct blk_dma_client *client, struct device *dev,
 
 	blk_dma_client_ask(client, dev);
 	client->reserve = reserve;
-	/* In a reset, memory may wait for the very device that is reset */
+	/* Reclaim may wait for I/O to the very device that is being reset. */
 	noio = memalloc_noio_save();
 	dma_iova_alloc_slots(dev, &client->slots, nr_slots);
 	memalloc_noio_restore(noio);
@@ -917,9 +926,7 @@ static bool blk_dma_refuse_mixed(struct request *req, struct blk_dma_iter *iter,
 				 struct dma_iova_state *state,
 				 bool is_integrity)
 {
-	if (is_integrity ?
-		    !bio_integrity_flagged(req->bio, BIP_MIXED_CLASS) :
-		    !req->bio || !(req->bio->bi_opf & REQ_MIXED_CLASS))
+	if (!req->bio || !blk_dma_is_mixed(req, is_integrity))
 		return false;
 	*iter = (struct blk_dma_iter){ .iter.is_integrity = is_integrity };
 	state->__size = 0;

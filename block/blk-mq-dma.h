@@ -69,11 +69,11 @@ enum blk_dma_mode {
 #define BLK_DMA_RESERVE_RANGES 256
 
 /**
- * struct blk_dma_reserve - so that I/O which frees memory goes on without any
+ * struct blk_dma_reserve - lets write-out go on when an allocation fails
  * @data: room for the addresses of a request's data; owned
  * @metadata: the same for its metadata, so that it never waits for data; owned
  *
- * For all queues of a controller: one that does not answer holds nobody else's.
+ * One for each controller, so that one that hangs holds up no other.
  */
 struct blk_dma_reserve {
 	mempool_t data;
@@ -86,8 +86,8 @@ struct blk_dma_reserve {
  * @offset: host memory: DMA minus physical address, in bytes
  * @linear_last: host memory: the highest physical address for which @offset
  *	holds; 0 if each mapping has to be made
- * @linear_all: @linear_last, if no host memory can be above max_pfn that is above
- *	it; otherwise 0
+ * @linear_all: what the fast path compares max_pfn with: @linear_last, or 0 if
+ *	host memory above max_pfn (DAX) might be above @linear_last
  * @iova_mask: bytes of the IOMMU's granule, minus 1; 0 if there are no IOVAs
  * @slots: IOVAs kept for each tag; owned
  * @windows: keeps pages of peers mapped; NULL if it does not

@@ -55,9 +55,11 @@ static inline void bio_set_mixed_class(struct bio *bio)
 }
 
 /*
- * @len of the next @size bytes for @bio are of its class, or of one class if it
- * is empty. Return how many of them the bio takes: all of them, or whole logical
- * blocks before the class changes, or the one block in which it does.
+ * Of the next @size bytes for @bio, @len are of its class, or of one class if it is
+ * empty. Return: how many of the @size it takes. Where the class changes, set
+ * BIO_CLASS_END and take whole logical blocks before that, perhaps none; an empty
+ * bio takes the one block in which it changes, and is marked as mixed. What cannot
+ * be divided takes all, and is marked as mixed, too.
  */
 static inline size_t bio_take_class(struct bio *bio, size_t len, size_t size)
 {
@@ -78,7 +80,7 @@ static inline size_t bio_take_class(struct bio *bio, size_t len, size_t size)
 	return min(block, size);
 }
 
-/* Bytes from @done into *@bv on that are of one class; may be more than @size. */
+/* Bytes of one class, counted from @done bytes into *@bv; may exceed @size. */
 static inline size_t bvecs_one_class(const struct bio_vec *bv, size_t done,
 				     size_t size)
 {

@@ -25,10 +25,11 @@ static bool bdev_reaches_page(struct block_device *bdev, struct page *page,
  * @bdev: the block device
  * @bio: a bio of any block device, which has data
  *
- * For who has to send the bio to several devices, or to none.
+ * For a caller that has to send the bio to several devices or to none.
  *
  * Context: any.
- * Return: false if not, if @bdev takes no P2P memory, or if its driver does not tell.
+ * Return: true for host memory, and for P2P memory that @bdev takes and whose
+ * reach its driver confirms. False also if the driver cannot tell.
  */
 bool bdev_reaches_bio(struct block_device *bdev, struct bio *bio)
 {

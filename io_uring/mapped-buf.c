@@ -2,8 +2,9 @@
 /*
  * Registered buffers that stay mapped for the block devices they are used with.
  *
- * The first direct read or write maps the buffer, as registering has pinned it: in the
- * task that submits. A worker may not be had. Those after it bring the map along.
+ * The first direct read or write maps the buffer, in the task that submits it, just
+ * as registering pinned it there: a worker might not be available. All later I/O
+ * passes the map on in its kiocb.
  */
 #include <linux/blk-dma-buffer.h>
 #include <linux/blkdev.h>
@@ -35,7 +36,7 @@ void io_use_mapped_buf(struct io_kiocb *req, struct kiocb *kiocb)
 
 	map = blk_dma_buffer_find(buf, client);
 	if (unlikely(!map)) {
-		/* who never waits never maps, and goes without */
+		/* mapping may sleep: without a map, this I/O is mapped by itself */
 		if (req->flags & REQ_F_NOWAIT)
 			return;
 		map = blk_dma_buffer_map(buf, client);

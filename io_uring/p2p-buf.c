@@ -207,9 +207,10 @@ void __io_p2p_rw_done(struct io_kiocb *req)
 
 /*
  * Have @rw, of the file of @req, read or write @iter, of a buffer with P2P
- * memory. Only drives are asked: while this counts as a user, a file system may
- * wait for locks, a suspended stacked device for whoever resumes it, and what is
- * cached of another device for a program or a server.
+ * memory. Only drives are asked, as a provider that goes waits for this user: a
+ * file system may wait for locks, a suspended stacked device for whoever resumes
+ * it, and writing back another device's cache for a program (ublk) or a server
+ * (nbd).
  */
 ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		  struct iov_iter *iter,
@@ -229,7 +230,7 @@ ssize_t io_p2p_rw(struct io_kiocb *req, struct kiocb *kiocb,
 
 	req->flags |= REQ_F_P2P_BUF;
 	ret = rw(kiocb, iter);
-	/* otherwise the drive is done with it, and has said or will say so */
+	/* if queued, the completion ends the use, and may have done so already */
 	if (ret != -EIOCBQUEUED)
 		io_p2p_rw_done(req);
 	return ret;

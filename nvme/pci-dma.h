@@ -16,8 +16,16 @@
 /* A descriptor list of at most this many bytes comes from a pool of its own. */
 #define NVME_SMALL_LIST_SIZE 256
 
+/* Data of a command, in KiB, at most. */
 #define NVME_MAX_KB_SZ 8192
+
+/* What a small list holds behind the segment descriptor that leads to it. */
 #define NVME_MAX_META_SEGS 15
+
+/*
+ * NVME_MAX_KB_SZ from within a page takes 2048 PRPs after PRP 1, and each full list
+ * spends its last place on the next: 4 * 511 + 4.
+ */
 #define NVME_MAX_LISTS 5
 
 /**

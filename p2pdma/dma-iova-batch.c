@@ -89,9 +89,10 @@ static __always_inline void dma_iova_batch_add(struct dma_iova_batch *batch,
 }
 
 /*
- * IOVAs that are unmapped as one: transfers of neighbouring slots often end
- * together. What is left between two runs may be mapped for others. A run is in
- * one block; it is all in slots or not at all, as these have no neighbours there.
+ * Transfers of neighbouring slots often end together: unmap their IOVAs as one.
+ * Never bridge a hole between two runs, which may be mapped for others. A run
+ * grows only within one block. dma_iova_reserve() leaves a gap behind slots
+ * there, so that no run joins slots to other IOVAs.
  */
 static __always_inline bool
 dma_iova_batch_extend_run(struct dma_iova_batch *batch, unsigned long start,
@@ -277,7 +278,7 @@ dma_iova_batch_unlink_slow(struct dma_iova_batch *batch, struct device *dev,
 	struct iommu_domain *domain = iommu_get_dma_domain(dev);
 	u64 flags = state->__size;
 
-	/* A flush queue takes the IOVAs with it; bounce buffers cannot wait */
+	/* IOVAs outside slots go to the flush queue now; bounce buffers cannot wait */
 	if (unlikely(!mapped_len || (flags & DMA_IOVA_USE_SWIOTLB)) ||
 	    (unlikely(batch->domain != domain) &&
 	     !dma_iova_batch_start_unlink(batch, domain)) ||
@@ -319,7 +320,7 @@ void dma_iova_batch_unlink(struct dma_iova_batch *batch, struct device *dev,
 {
 	u64 flags = state->__size;
 
-	/* A page table is kept for devices only that need nothing for the CPU */
+	/* A page table is kept only for coherent devices: no dma_iova_to_cpu() */
 	if (likely((flags & DMA_IOVA_IN_TABLE) &&
 		   !(flags & DMA_IOVA_USE_SWIOTLB) && mapped_len &&
 		   batch->domain == state->__slots->domain &&

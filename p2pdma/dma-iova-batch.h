@@ -8,7 +8,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 
-/* Ranges that one sync covers, each within a block; for one more, sync early. */
+/* Ranges that one sync covers; a batch that has more is synced early. */
 #define DMA_IOVA_BATCH_RANGES 16
 /* Runs of adjacent IOVAs, each unmapped as one; for one more, unmap all. */
 #define DMA_IOVA_BATCH_RUNS 8

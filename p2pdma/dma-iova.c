@@ -70,6 +70,16 @@ bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
 }
 EXPORT_SYMBOL_GPL(dma_iova_try_alloc);
 
+/* The highest IOVA that @dev can use in @domain. */
+static u64 dma_iova_limit(struct device *dev, struct iommu_domain *domain)
+{
+	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+
+	if (domain->geometry.force_aperture)
+		limit = min_t(u64, limit, domain->geometry.aperture_end);
+	return limit;
+}
+
 static void dma_iova_free_range(struct iommu_domain *domain,
 				struct dma_iova_state *state,
 				struct iommu_iotlb_gather *gather)
@@ -115,8 +125,10 @@ static bool dma_iova_is_low(u64 addr)
 }
 
 /*
- * Allocate @size bytes for slots or a window: below 4 GiB if @dev must stay there,
- * and as long as all of them there take no more than @most bytes; otherwise above.
+ * Allocate @size bytes for slots or a window, and DMA_IOVA_TABLE_SIZE more so that
+ * the caller can align them. They are below 4 GiB if @dev must stay there, and
+ * above if not. Return: NULL if there are none left there, or if all that slots and
+ * windows of the domain have below 4 GiB would be more than @most bytes.
  */
 struct iova *dma_iova_reserve(struct device *dev, struct iommu_domain *domain,
 			      u64 size, u64 most)
@@ -160,9 +172,9 @@ static int dma_iova_map_prot(struct device *dev, enum dma_data_direction dir,
 }
 
 /*
- * Make room to keep the page tables of @size bytes of slots, if the driver of the
- * IOMMU lets that be in this domain. What uses these is neither bounced nor flushed
- * from the CPU's caches.
+ * Make room to keep the page tables of @size bytes of slots, if the IOMMU's driver
+ * can do so in this domain. For cache-coherent devices only, as storing an entry
+ * maintains no CPU cache. What bounces is linked by the slow path.
  */
 static void dma_iova_alloc_tables(struct device *dev,
 				  struct dma_iova_slots *slots, u64 size)
@@ -463,7 +475,8 @@ static size_t dma_iova_place_as_memory(phys_addr_t phys, size_t size)
  * Context: any.
  * Return: true if @state holds a range, as after dma_iova_try_alloc(). False, and
  * @state as it was, if there is no such slot, if it is too small, if all of it
- * waits for a flush, or if there is no memory for a page table.
+ * waits for a flush, if there is no memory for a page table, or if the domain got
+ * its flush queue after the slots.
  */
 bool dma_iova_try_slot(struct device *dev, struct dma_iova_state *state,
 		       struct dma_iova_slots *slots, unsigned int index,
@@ -719,10 +732,11 @@ static void dma_iova_unmap_bounced(struct device *dev,
 }
 
 /*
- * Whether the range begins and ends in a granule where @size bytes at @offset do,
- * so that what unmaps the range finds their copies there.
+ * Whether @size bytes at @offset may bounce. Unmapping a range looks for bounce
+ * buffers only in its first and its last granule, so a piece that bounces may
+ * begin or end within a granule only where the range does.
  */
-static bool dma_iova_leaves_no_gap(struct iova_domain *iovad,
+static bool dma_iova_may_bounce_at(struct iova_domain *iovad,
 				   struct dma_iova_state *state, size_t offset,
 				   size_t size)
 {
@@ -745,7 +759,7 @@ static int dma_iova_link_bounce(struct device *dev, struct iommu_domain *domain,
 	size_t done = 0;
 	int ret = 0;
 
-	if (!dma_iova_leaves_no_gap(iovad, state, offset, size))
+	if (!dma_iova_may_bounce_at(iovad, state, offset, size))
 		return -EINVAL;
 
 	state->__size |= DMA_IOVA_USE_SWIOTLB;
@@ -843,8 +857,9 @@ static __always_inline int dma_iova_store(struct dma_iova_slots *slots,
  * The device may use the memory only after dma_iova_sync().
  *
  * Context: any.
- * Return: 0, or a negative errno, and this piece is not mapped: -EINVAL if it
- * breaks these rules or is not within the range. What was linked before stays
+ * Return: 0, or a negative errno, and this piece is not mapped: -EINVAL if the pads
+ * differ, if it would bounce where it must not, or if it is not within the range.
+ * Whether links share a granule is not checked. What was linked before stays
  * linked: end with dma_iova_destroy().
  */
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,

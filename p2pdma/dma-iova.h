@@ -21,16 +21,15 @@ struct iommu_domain;
  */
 #define DMA_ATTR_MMIO BIT(10)
 
-/*
- * In dma_iova_state.__size: some of the range is in bounce buffers; the range is
- * a slot of struct dma_iova_slots and not freed after the transfer; it is
- * unmapped already, in a batch; the slot is not used again before the flush
- * queue's next flush; the page table of the slot is kept.
- */
+/* Flags in dma_iova_state.__size. Some of the range is in bounce buffers: */
 #define DMA_IOVA_USE_SWIOTLB BIT_ULL(63)
+/* The range is a slot of struct dma_iova_slots, not freed after the transfer: */
 #define DMA_IOVA_IN_SLOT BIT_ULL(62)
+/* A batch unmaps the range; only its IOVAs are left to free: */
 #define DMA_IOVA_UNLINKED BIT_ULL(61)
+/* The slot is not used again before the flush queue's next flush: */
 #define DMA_IOVA_QUEUED BIT_ULL(60)
+/* The page table of the slot is kept: */
 #define DMA_IOVA_IN_TABLE BIT_ULL(59)
 
 /* Bytes of the large place of a slot. */
@@ -70,7 +69,8 @@ struct dma_iova_slots {
 	unsigned int nr;
 	/* private: */
 	struct iommu_domain *domain; /* of the device; borrowed */
-	void **tables; /* page tables of the IOVAs; owned; the driver keeps any */
+	/* array, owned, of page tables that the IOMMU's driver keeps; or NULL */
+	void **tables;
 	u8 prot[2][DMA_NONE + 1]; /* with @tables: IOMMU_*, for P2P in [1] */
 	struct dma_iova_slot_turns *turns; /* @nr, owned; flush queue only */
 	unsigned int turn; /* that comes next; @small has @nr granules each */
@@ -107,10 +107,12 @@ static inline size_t dma_iova_size(struct dma_iova_state *state)
 }
 
 /**
- * dma_iova_is_unlinked - whether dma_iova_batch_unlink() took the range
+ * dma_iova_is_unlinked - whether only the IOVAs of a range are left to free
  * @state: IOVA state
  *
- * Return: true if nothing is mapped any more; dma_iova_destroy() only frees.
+ * Return: true if dma_iova_batch_unlink() left that to dma_iova_destroy(). The
+ * memory stays mapped until dma_iova_batch_sync_unlinked(). False for a slot,
+ * which has nothing to free.
  */
 static inline bool dma_iova_is_unlinked(struct dma_iova_state *state)
 {

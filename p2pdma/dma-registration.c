@@ -291,7 +291,7 @@ static int dma_reg_lay_out(const struct dma_reg_way *way,
 	*nr_ranges = 0;
 	while ((ret = dma_reg_next(&walk)) > 0) {
 		if (reg && !walk.joins) {
-			/* A provider that goes changes what is reached how. */
+			/* A provider that goes may change how the others are reached. */
 			if (*nr_ranges == reg->nr_ranges)
 				return -ENODEV;
 			reg->ranges[*nr_ranges].addr = walk.addr;
@@ -733,9 +733,10 @@ dma_reg_make(struct dma_registration_client *client,
  * * -EREMOTEIO: the device cannot reach some of the P2P memory
  * * -EPERM: the device is not trusted; nothing stays mapped for it
  * * -ENODEV: the client's driver or a provider's goes away
- * * -ENOMEM: no memory or no IOVAs; map it for each transfer
- * * -EINVAL: no memory, an empty piece, one that ends behind its pagemap, no
- *   direction, DMA_ATTR_MMIO, or P2P memory without @ops->revoked
+ * * -ENOMEM: an allocation failed, or no IOVAs are left; map it for each transfer
+ * * -EINVAL: no piece; a piece that is empty, wraps around, ends behind its pagemap
+ *   or has no struct page; more than SSIZE_MAX / 64 bytes; no direction;
+ *   DMA_ATTR_MMIO; or P2P memory without @ops->revoked
  * * others: the IOMMU's driver failed to map it
  */
 struct dma_registration *

@@ -243,6 +243,21 @@ static inline void dma_registration_put(struct dma_registration *reg)
 }
 
 /**
+ * dma_registration_is_live - whether a registration can be used
+ * @reg: the registration; as for dma_registration_tryget()
+ *
+ * A hint only, unless the caller keeps it from being revoked meanwhile.
+ *
+ * Context: any.
+ * Return: false if it is revoked or unregistered, or is about to be.
+ */
+static inline bool
+dma_registration_is_live(const struct dma_registration *reg)
+{
+	return READ_ONCE(reg->reason) == DMA_REGISTRATION_LIVE;
+}
+
+/**
  * dma_registration_reason - whether a registration can be used, or why not
  * @reg: the registration; as for dma_registration_tryget()
  *

@@ -59,7 +59,7 @@ static int p2pdma_bar_check(struct pci_dev *pdev, int nr)
 		return -EINVAL;
 	}
 	if (p2pdma_bar_has_msix(pdev, nr)) {
-		pci_err(pdev, "BAR %d has the MSI-X table\n", nr);
+		pci_err(pdev, "BAR %d has the MSI-X table or pending bits\n", nr);
 		return -EBUSY;
 	}
 	if (!IS_ALIGNED(pci_resource_start(pdev, nr) |

@@ -190,7 +190,7 @@ static int p2pdma_buffer_alloc_memory(struct p2pdma_buffer *buf, size_t len)
 	while (len) {
 		if (READ_ONCE(buf->heap->closing))
 			return -ENODEV;
-		/* Others need not do without for what cannot be had. */
+		/* Fail before taking memory that others could have used. */
 		if (p2pdma_available(buf->heap->provider) < len)
 			return -ENOMEM;
 		max = min(max, len);

@@ -60,13 +60,13 @@ struct p2pdma_window {
 	phys_addr_t start; /* of the pagemap */
 	u64 offset; /* bytes, modulo 2^64 */
 	unsigned long *bits; /* pages that are in it; NULL for no window; owned */
-	struct p2pdma_window_client *client; /* closes it before it goes */
-	struct pci_p2pdma_pagemap *pagemap; /* the same */
+	struct p2pdma_window_client *client; /* borrowed; outlives the window */
+	struct pci_p2pdma_pagemap *pagemap; /* borrowed; outlives the window */
 	struct iommu_domain *domain; /* of the client; borrowed */
 	struct iova *iova; /* owned */
 	struct dma_iova_state state; /* of all of it, to link pages in */
 	struct list_head node;
-	bool asked; /* but not looked into yet */
+	bool asked; /* waits for p2pdma_windows_work() to open it */
 };
 
 #if defined(CONFIG_PCI_P2PDMA) && defined(CONFIG_IOMMU_DMA)
