@@ -44,19 +44,20 @@ def mean_by_name(object):
 # Whether pages of host memory are neighbours is chance unless the case sees to it, so of the others take one page only.
 | [inputs.cases[] | whole_mapping | select((.size | pages) == 1 or (.memory | IN("host", "registered") | not))]
 | group_by([.kernel, .topology, .name])
-| map(map(select(adds_up)) as $sound
+| map(. as $all
+	| map(select(adds_up)) as $sound
 	| (if $sound == [] then . else $sound end) as $boots
 	| $boots[0]
 	| del(.functions) + {
 		boots: ($boots | length),
 		pages: (.size | pages),
 		least: least,
-		map_unmap_repeats: ($sound != [] and ($boots | map(.map_unmap_class) | repeats)),
-		path_repeats: ($boots | map(.path) | repeats),
+		map_unmap_repeats: ($sound != [] and ($all | map(.map_unmap_class) | repeats)),
+		path_repeats: ($all | map(.path) | repeats),
 		path: ($boots | map(.path) | mean),
-		path_apart: ($boots | map(.path) | apart),
+		path_apart: ($all | map(.path) | apart),
 		map_unmap: ($boots | map(.map_unmap_class) | mean),
-		map_unmap_apart: ($boots | map(.map_unmap_class) | apart),
+		map_unmap_apart: ($all | map(.map_unmap_class) | apart),
 		layers: ($boots | mean_by_name(.layers)),
 		calls: ($boots | mean_by_name(.calls)),
 		title: title
