@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # What scripts/bench/run-matrix counted, with all of mapping counted as such.
 
-# What sets counted before scripts/count/layers knew it as mapping, or as the building of bios; behind virtio-iommu what
-# carries its requests, too.
+# What scripts/count/layers has elsewhere, by where it is: that is mapping by what it does, behind virtio-iommu what carries
+# its requests, too; and the question whether pages of two providers merge is of the building of bios.
 def whole_mapping:
 	([.functions.nvme["nvme_dma_buffer_client", "nvme_unlink_batch"], .functions.io_uring.io_use_mapped_buf,
 		.functions.block.blkdev_dio_set_buffer, if .topology | startswith("viommu") then .layers.virtio else 0 end]
