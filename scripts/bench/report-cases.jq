@@ -48,7 +48,7 @@ def mean_by_name(object):
 	| map(select(adds_up)) as $sound
 	| (if $sound == [] then . else $sound end) as $boots
 	| $boots[0]
-	| del(.functions) + {
+	| del(.functions, .adds_up) + {
 		boots: ($boots | length),
 		pages: (.size | pages),
 		least: least,
