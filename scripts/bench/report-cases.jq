@@ -42,13 +42,13 @@ def mean_by_name(object):
 
 [$environment[0].kernels[].kernel] as $order
 # Whether pages of host memory are neighbours is chance unless the case sees to it, so of the others take one page only.
-| [inputs.cases[] | whole_mapping | select((.size | pages) == 1 or (.memory | IN("host", "registered") | not))]
+| [inputs.cases[] | select((.size | pages) == 1 or (.memory | IN("host", "registered") | not))]
 | group_by([.kernel, .topology, .name])
 | map(. as $all
 	| map(select(adds_up)) as $sound
 	| (if $sound == [] then . else $sound end) as $boots
 	| $boots[0]
-	| del(.functions, .adds_up) + {
+	| del(.functions) + {
 		boots: ($boots | length),
 		pages: (.size | pages),
 		least: least,

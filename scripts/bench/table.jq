@@ -2,8 +2,6 @@
 # The counts of a measured set as a Markdown table, the kernels of a case beside each other.
 # Inputs are the counts of scripts/bench/run-matrix; $base names the source that the kernels are made from.
 
-include "mapping";
-
 def mean: add / length;
 def figure: if . >= 10 then round else . * 100 | round / 100 end | tostring;
 def row: "| " + join(" | ") + " |";
@@ -27,7 +25,7 @@ def how_far_apart:
 			map(map(.path) | 100 * (max - min) / max) | max | figure) percent of the path."
 	end;
 
-[inputs.cases[] | whole_mapping | .kernel |= sub("-arm64$"; "")]
+[inputs.cases[] | .kernel |= sub("-arm64$"; "")]
 | (map(.kernel) | unique | sort_by(startswith("patched"))) as $kernels
 | "Kernels of \($base). In a cell: instructions of map and unmap (IOTLB syncs), instructions of the path.",
 "",
