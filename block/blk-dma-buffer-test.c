@@ -45,7 +45,7 @@ static struct fixture *fixture(struct kunit *test)
 	f->client.id = 7;
 	f->map.client_id = 7;
 	f->map.reg = f->reg;
-	f->map.map = PCI_P2PDMA_MAP_NONE;
+	f->map.map = PCI_P2PDMA_MAP_BUS_ADDR;
 	f->map.buf = &f->buf;
 	f->rq.bio = &f->bio;
 	prandom_seed_state(&f->rnd, 4711);
@@ -122,7 +122,10 @@ static void expect_found(struct kunit *test, struct fixture *f, u64 from,
 			BIT_ULL(40 + i) + from - f->reg->ranges[i].offset);
 	KUNIT_ASSERT_EQ(test, iter.len,
 			min(to, f->reg->ranges[i + 1].offset) - from);
+	KUNIT_ASSERT_EQ(test, iter.mode, BLK_DMA_REGISTERED);
+	KUNIT_ASSERT_EQ(test, iter.p2pdma.map, PCI_P2PDMA_MAP_BUS_ADDR);
 	KUNIT_ASSERT_EQ(test, f->m.mode, BLK_DMA_REGISTERED);
+	KUNIT_ASSERT_EQ(test, f->m.map, PCI_P2PDMA_MAP_BUS_ADDR);
 }
 
 /* Data is where its vectors are, also after the bio has been advanced. */
@@ -201,8 +204,9 @@ static void segments_test(struct kunit *test)
 		struct queue_limits lim = {
 			.max_segments = 1 + below(f, MAX_VECS),
 			.max_segment_size = PAGE_SIZE << below(f, 5),
-			.seg_boundary_mask = (SZ_64K << below(f, 4)) - 1,
-			.virt_boundary_mask = below(f, 2) ? PAGE_SIZE - 1 : 0,
+			.seg_boundary_mask = (PAGE_SIZE << below(f, 8)) - 1,
+			.virt_boundary_mask = below(f, 2) ?
+				(PAGE_SIZE << below(f, 4)) - 1 : 0,
 			.logical_block_size = 512,
 		};
 		unsigned int nr, expected, max_bytes;
@@ -242,6 +246,7 @@ static void max_bytes_test(struct kunit *test)
 	};
 	struct fixture *f = fixture(test);
 	unsigned int i, max_bytes, nr;
+	struct bio_vec foreign;
 
 	lay_buffer(f, 6, PAGE_SHIFT, 0, 0);
 	lay_bio(f, 0, 2 * PAGE_SIZE);
@@ -253,6 +258,13 @@ static void max_bytes_test(struct kunit *test)
 						    &nr));
 		KUNIT_EXPECT_EQ(test, max_bytes, cases[i].of_io);
 	}
+
+	/* of another bio's vectors nothing is known */
+	f->map.max_bytes = 0;
+	f->bio.bi_io_vec = &foreign;
+	max_bytes = UINT_MAX;
+	KUNIT_EXPECT_FALSE(test, blk_dma_buffer_fits(&f->bio, &lim, &max_bytes,
+						     &nr));
 }
 
 static struct kunit_case blk_dma_buffer_cases[] = {

@@ -18,14 +18,14 @@ struct blk_dma_buffer_map;
 /**
  * struct blk_dma_buffer_ops - what a driver keeps beside a mapped buffer
  * @prepare: optional. @map, which no I/O uses yet, will have the memory of @reg.
- *	@map->driver_data may be set. Return: 0; a negative errno if without what this
- *	would make some data can only be mapped by itself. @map is used all the same,
- *	unless it is of a dma-buf, which fails then
+ *	@map->driver_data may be set. Return: 0, or a negative errno: then a buffer with
+ *	pages is used without what this would have made, and some of its data is mapped
+ *	for each I/O; a dma-buf is not mapped
  * @release: with @prepare. @map is or will be unmapped, and no I/O uses it: undo what
  *	@prepare did, if it was called. The driver is still bound
  * @dma_bufs: data may be of a dma-buf: see bio_is_dma_buf()
  *
- * Both functions may sleep.
+ * Both functions may sleep. Of a dma-buf, its reservation lock is held.
  */
 struct blk_dma_buffer_ops {
 	int (*prepare)(struct blk_dma_buffer_map *map,
@@ -136,18 +136,6 @@ static inline void blk_dma_buffer_revoke(struct blk_dma_buffer *buf)
 {
 }
 
-static inline struct blk_dma_buffer_map *
-blk_dma_buffer_map(struct blk_dma_buffer *buf,
-		   struct blk_dma_buffer_client *client)
-{
-	return NULL;
-}
-
-static inline struct blk_dma_buffer_client *
-bdev_dma_buffer_client(struct block_device *bdev)
-{
-	return NULL;
-}
 #endif /* CONFIG_BLK_DMA_BUFFER */
 
 /**
@@ -272,7 +260,7 @@ blk_dma_find_data(const struct blk_dma_buffer_client *client,
 }
 
 /**
- * blk_dma_data_is_gone - what to fail a request with that has no data
+ * blk_dma_data_is_gone - how to fail a request whose data is gone
  * @req: the request, for which blk_dma_find_data() returned false, or whose data
  *	was found but could not be described
  * @status: set if @req is to fail, as its data is a dma-buf's, which nothing else

@@ -509,6 +509,7 @@ static void walk_test(struct kunit *test)
 static void random_case(struct rnd_state *rnd, struct walk_case *c)
 {
 	static const unsigned long boundaries[] = { 0, 0xfff, 0xffff, 0x1ff };
+	phys_addr_t end = 0; /* of what the bio before has left in its last vector */
 	unsigned int i, j, nr;
 
 	*c = (struct walk_case){ .nr_bios = 1 +
@@ -528,10 +529,15 @@ static void random_case(struct rnd_state *rnd, struct walk_case *c)
 			bio->vecs[j].len = 1 + prandom_u32_state(rnd) % 0x4000;
 			size += bio->vecs[j].len;
 		}
-		if (size && prandom_u32_state(rnd) % 2)
+		if (nr && end && prandom_u32_state(rnd) % 2)
+			bio->vecs[0].paddr = end;
+		else if (size && prandom_u32_state(rnd) % 2)
 			bio->skip = prandom_u32_state(rnd) % size;
 		if (size && prandom_u32_state(rnd) % 2)
 			bio->cut = prandom_u32_state(rnd) % (size - bio->skip);
+		if (nr)
+			end = bio->vecs[nr - 1].paddr + bio->vecs[nr - 1].len -
+			      min(bio->cut, bio->vecs[nr - 1].len);
 	}
 }
 
@@ -836,6 +842,7 @@ static void map_late_bounce_test(struct kunit *test)
 	struct fake_rq *f = lay_rq(test, &walk_cases[3], false);
 	struct dma_iova_state state;
 	struct blk_dma_iter iter;
+	unsigned int pieces = 1;
 
 	skip_if_all_is_mapped(test);
 	dev->dma_skip_sync = true;
@@ -845,8 +852,9 @@ static void map_late_bounce_test(struct kunit *test)
 						 iter.p2pdma.map));
 	dma_reset_need_sync(dev);
 	while (blk_rq_dma_map_iter_next(&f->rq, dev, &iter))
-		;
+		pieces++;
 	expect_error(test, &iter, 0);
+	KUNIT_EXPECT_EQ(test, pieces, nr_pieces(&walk_cases[3]));
 	KUNIT_EXPECT_FALSE(test, blk_rq_dma_unmap(&f->rq, dev, &state,
 						  f->rq.__data_len,
 						  iter.p2pdma.map));
@@ -928,7 +936,7 @@ static void map_mixed_test(struct kunit *test)
 	f->rq.bio->bi_opf |= REQ_MIXED_CLASS;
 	f->vecs[0][1].bv_page = p2p_page(test, PCI_P2PDMA_MAP_BUS_ADDR);
 	init_client(test, &client, dev);
-	KUNIT_EXPECT_TRUE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
+	KUNIT_ASSERT_TRUE(test, blk_dma_map_data(&client, &f->rq, &m, &iter,
 						 NULL));
 	expect_vec(test, 0, &host, dma_to_phys(dev, iter.addr), iter.len);
 	KUNIT_EXPECT_EQ(test, m.map, PCI_P2PDMA_MAP_UNKNOWN);

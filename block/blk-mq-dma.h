@@ -65,7 +65,7 @@ enum blk_dma_mode {
 	BLK_DMA_DMA_BUF,
 };
 
-/* Ranges whose addresses an element of a reserve has room for; more have no reserve. */
+/* An element of a reserve holds the addresses of so many ranges; for more there is none. */
 #define BLK_DMA_RESERVE_RANGES 256
 
 /**
@@ -92,7 +92,7 @@ struct blk_dma_reserve {
  * @slots: IOVAs kept for each tag; owned
  * @windows: keeps pages of peers mapped; NULL if it does not
  * @reserve: for the addresses of ranges that are mapped by themselves; borrowed. NULL
- *	if who maps has no struct blk_dma_mapping to keep them
+ *	if the caller has no struct blk_dma_mapping to keep them in
  *
  * Owned by the driver, from blk_dma_client_init() to blk_dma_client_exit().
  */
@@ -111,7 +111,7 @@ struct blk_dma_client {
  * struct blk_dma_segments - the ranges of mode BLK_DMA_SEGMENTS
  * @addr: DMA address of the range, if there is but one
  * @addrs: DMA addresses of all, if there are several; owned
- * @max: how many there are room for
+ * @max: how many there is room for
  * @nr: how many are mapped
  *
  * For unmapping, which must not go by the descriptors: the device can write to
@@ -376,7 +376,7 @@ blk_dma_linear_max_pages(struct blk_dma_iter *iter)
  * blk_dma_linear_next_page - the next range, if it is just one page
  * @iter: the iteration, for which blk_dma_linear_max_pages() allows it
  *
- * The quick way through memory of single pages, which scattered memory is of.
+ * The quick way through scattered memory, which is made of single pages.
  *
  * Return: true with a whole page in @iter->addr and @iter->len. False if
  * blk_dma_linear_next() has to be asked.

@@ -142,13 +142,14 @@ static bool pair_pages(struct kunit *test, struct page **a, struct page **b)
 
 static void class_bio_test(struct kunit *test)
 {
+	const struct class_pair *pair = test->param_value;
 	struct page *a, *b;
 	bool same = pair_pages(test, &a, &b);
 	struct bio_vec vecs[2];
 	struct bio bio;
 
 	class_bio_init(&bio, vecs, 2, a);
-	KUNIT_EXPECT_EQ(test, !!bio_class(&bio), is_pci_p2pdma_page(a));
+	KUNIT_EXPECT_EQ(test, !!bio_class(&bio), pair->a != HOST);
 	KUNIT_EXPECT_EQ(test, bio_class(&bio) == page_class(b), same);
 	KUNIT_EXPECT_EQ(test, bio_add_page(&bio, b, PAGE_SIZE, 0),
 			same ? PAGE_SIZE : 0);
@@ -375,9 +376,10 @@ static void append_bio_test(struct kunit *test)
 /* Only what a file may want back is marked. */
 static void dirty_test(struct kunit *test)
 {
+	const struct class_pair *pair = test->param_value;
 	struct page *a, *b;
 	bool same = pair_pages(test, &a, &b);
-	bool is_p2p = same && is_pci_p2pdma_page(a);
+	bool is_p2p = same && pair->a != HOST;
 	struct bio_vec vecs[2];
 	struct bio bio;
 

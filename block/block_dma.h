@@ -132,7 +132,7 @@ TRACE_EVENT(block_rq_dma_unmap,
 
 /**
  * block_rq_dma_sync - the IOTLB is about to be synced
- * @rq: the request, or the first of those that share the sync
+ * @rq: the request, or one of those that share the sync
  * @unmap: after unmapping; otherwise after mapping
  */
 TRACE_EVENT(block_rq_dma_sync,
@@ -157,7 +157,8 @@ TRACE_EVENT(block_rq_dma_sync,
 /**
  * block_rq_dma_error - the data or the metadata of a request was not mapped
  * @rq: the request
- * @status: why; BLK_STS_TARGET if the device cannot reach the memory
+ * @status: why; BLK_STS_TARGET if the device cannot reach the memory, or the IOMMU
+ *	failed for a peer's
  * @metadata: it is metadata
  */
 TRACE_EVENT(block_rq_dma_error,

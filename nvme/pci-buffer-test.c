@@ -40,10 +40,29 @@ static struct fixture *fixture(struct kunit *test)
 	f->dma_mask = DMA_BIT_MASK(64);
 	f->dev->dma_mask = &f->dma_mask;
 	f->dev->coherent_dma_mask = DMA_BIT_MASK(64);
+	/* lists are read where they are, not by the alias that wrote them */
+#ifdef CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE
+	f->dev->dma_coherent = true;
+#endif
 	f->reg = kunit_kzalloc(test, struct_size(f->reg, ranges, MAX_PAGES + 1),
 			       GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, f->reg);
 	return f;
+}
+
+static void free_prps(void *data)
+{
+	struct fixture *f = data;
+
+	nvme_buffer_free_prps(f->dev, f->prps);
+	f->prps = NULL;
+}
+
+static void write_prps(struct kunit *test, struct fixture *f)
+{
+	f->prps = nvme_buffer_write_prps(f->dev, f->reg);
+	KUNIT_ASSERT_NOT_NULL(test, f->prps);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, free_prps, f));
 }
 
 /* As many pages, every three of them neighbours, without the first @pad bytes. */
@@ -150,8 +169,10 @@ static void expect_data(struct kunit *test, struct fixture *f,
 	KUNIT_ASSERT_EQ(test, fits,
 			nvme_dma_set_buffer_prps(&f->rq, f->prps, addr,
 						 start - pad));
-	if (fits)
-		expect_prps(test, f, start - pad, end - start);
+	if (!fits)
+		return;
+	KUNIT_EXPECT_FALSE(test, f->iod.cmd.rw.flags & NVME_CMD_SGL_ALL);
+	expect_prps(test, f, start - pad, end - start);
 }
 
 /* Every beginning and end of lists, with every one of them before the other */
@@ -219,11 +240,9 @@ static void buffer_prps_test(struct kunit *test)
 	struct fixture *f = fixture(test);
 
 	lay_buffer(f, c->nr_pages, c->pad, c->cut);
-	f->prps = nvme_buffer_write_prps(f->dev, f->reg);
-	KUNIT_ASSERT_NOT_NULL(test, f->prps);
+	write_prps(test, f);
 	KUNIT_EXPECT_EQ(test, f->prps->nr_pages, c->nr_pages);
 	expect_all_data(test, f);
-	nvme_buffer_free_prps(f->dev, f->prps);
 }
 
 /* Bytes are counted beyond 32 bits. The lists take 17 MiB. */
@@ -235,35 +254,44 @@ static void far_buffer_test(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(pads); i++) {
 		lay_far_buffer(f, pads[i]);
-		f->prps = nvme_buffer_write_prps(f->dev, f->reg);
-		KUNIT_ASSERT_NOT_NULL(test, f->prps);
+		write_prps(test, f);
 		KUNIT_EXPECT_EQ(test, f->prps->nr_pages, FAR_PAGES);
 		for (page = FAR_PAGE - 1; page < FAR_PAGES; page++)
 			for (nr = 1; page + nr <= FAR_PAGES; nr++)
 				expect_data(test, f, page, nr, 0, 0);
-		nvme_buffer_free_prps(f->dev, f->prps);
+		kunit_release_action(test, free_prps, f);
 	}
 }
 
-/* What does not come by the page has no lists. */
+static void expect_no_prps(struct kunit *test, struct fixture *f)
+{
+	f->prps = nvme_buffer_write_prps(f->dev, f->reg);
+	KUNIT_EXPECT_NULL(test, f->prps);
+	free_prps(f);
+}
+
+/* What does not come by the page has no lists, nor have 16 TiB. */
 static void bad_buffer_test(struct kunit *test)
 {
 	struct fixture *f = fixture(test);
 
 	lay_buffer(f, 6, 0, 0);
 	f->reg->ranges[1].offset -= 4;
-	KUNIT_EXPECT_NULL(test, nvme_buffer_write_prps(f->dev, f->reg));
+	expect_no_prps(test, f);
 
 	lay_buffer(f, 6, 0, 0);
 	f->reg->ranges[1].addr += 4;
-	KUNIT_EXPECT_NULL(test, nvme_buffer_write_prps(f->dev, f->reg));
+	expect_no_prps(test, f);
+
+	lay_far_buffer(f, 0);
+	f->reg->size = (UINT_MAX + 2ULL) * NVME_CTRL_PAGE_SIZE;
+	f->reg->ranges[2].offset = f->reg->size;
+	expect_no_prps(test, f);
 
 	/* the first page is two ranges */
 	lay_buffer(f, 4, 512, 0);
 	f->reg->ranges[1].offset = 8;
-	KUNIT_EXPECT_NULL(test, nvme_buffer_write_prps(f->dev, f->reg));
-
-	nvme_buffer_free_prps(f->dev, NULL);
+	expect_no_prps(test, f);
 }
 
 static struct kunit_case nvme_pci_buffer_cases[] = {

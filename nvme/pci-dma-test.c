@@ -98,11 +98,18 @@ static void watch_unmap(void *data, struct device *dev, dma_addr_t addr,
 	watch->strays++;
 }
 
-static void watch_stop(void *data)
+static void watch_map_stop(void *data)
 {
 	struct watch *watch = data;
 
 	tracepoint_probe_unregister(watch->map, watch_map, watch);
+	tracepoint_synchronize_unregister();
+}
+
+static void watch_unmap_stop(void *data)
+{
+	struct watch *watch = data;
+
 	tracepoint_probe_unregister(watch->unmap, watch_unmap, watch);
 	tracepoint_synchronize_unregister();
 }
@@ -125,10 +132,12 @@ static void watch_start(struct kunit *test, struct watch *watch)
 	KUNIT_ASSERT_NOT_NULL(test, watch->unmap);
 	KUNIT_ASSERT_EQ(test, 0,
 			tracepoint_probe_register(watch->map, watch_map, watch));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, watch_map_stop, watch));
 	KUNIT_ASSERT_EQ(test, 0, tracepoint_probe_register(watch->unmap,
 							   watch_unmap, watch));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, watch_stop, watch));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, watch_unmap_stop,
+							   watch));
 }
 
 static void destroy_pools(void *dma)
@@ -139,11 +148,12 @@ static void destroy_pools(void *dma)
 /* Mapping is linear unless it is @watched. */
 static struct fixture *fixture(struct kunit *test, bool watched)
 {
-	struct device *dev = kunit_device_register(test, "nvme-dma");
+	/* goes after the device, which refers to it */
 	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	struct device *dev = kunit_device_register(test, "nvme-dma");
 
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dev);
 	KUNIT_ASSERT_NOT_NULL(test, f);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dev);
 	if (!watched && (IS_ENABLED(CONFIG_DMA_API_DEBUG) ||
 			 IS_ENABLED(CONFIG_KMSAN)))
 		kunit_skip(test, "this kernel watches every mapping");
@@ -469,6 +479,14 @@ static const struct prp_case {
 
 KUNIT_ARRAY_PARAM_DESC(prp, prp_cases, name);
 
+static const void *list_gen_params(const void *c, char *desc)
+{
+	do
+		c = prp_gen_params(c, desc);
+	while (c && !((const struct prp_case *)c)->lists);
+	return c;
+}
+
 static void lay_prp_case(struct kunit *test, struct fixture *f)
 {
 	const struct prp_case *c = test->param_value;
@@ -483,7 +501,9 @@ static void expect_prps(struct kunit *test, bool watched)
 
 	fill_pools(test, f, NVME_MAX_LISTS, true);
 	lay_prp_case(test, f);
+	f->iod.cmd.rw.flags = NVME_CMD_SGL_METABUF;
 	KUNIT_ASSERT_EQ(test, map_data(f, false), 0);
+	KUNIT_EXPECT_EQ(test, f->iod.cmd.rw.flags, 0);
 	KUNIT_EXPECT_EQ(test, f->iod.data.mode,
 			watched ? BLK_DMA_SEGMENTS : BLK_DMA_LINEAR);
 	KUNIT_EXPECT_EQ(test, read_prps(test, f), c->lists);
@@ -593,7 +613,25 @@ static void bad_prps_test(struct kunit *test)
 
 	watch_start(test, &f->watch);
 	KUNIT_EXPECT_EQ(test, map_data(f, false), -EIO);
+	KUNIT_EXPECT_GT(test, f->watch.nr_maps, 0);
 	expect_clean(test, f, 1, true);
+}
+
+/* There are fewer bytes in ranges than the request says. */
+static void short_data_test(struct kunit *test)
+{
+	static const struct layout data = { 4, 0x1000 };
+	struct fixture *f = fixture(test, true);
+	int use_sgl;
+
+	fill_pools(test, f, 1, true);
+	lay_data(test, f, layout_vecs(test, &data), data.nr);
+	f->rq.__data_len += NVME_CTRL_PAGE_SIZE;
+	for (use_sgl = 0; use_sgl <= 1; use_sgl++) {
+		KUNIT_EXPECT_EQ(test, map_data(f, use_sgl), -EIO);
+		expect_clean(test, f, 1, true);
+	}
+	KUNIT_EXPECT_EQ(test, f->watch.nr_maps, 2 * data.nr);
 }
 
 /* Each list in turn cannot be had. */
@@ -629,6 +667,22 @@ static const struct sgl_case {
 
 KUNIT_ARRAY_PARAM_DESC(sgl, sgl_cases, name);
 
+static const void *several_gen_params(const void *c, char *desc)
+{
+	do
+		c = sgl_gen_params(c, desc);
+	while (c && ((const struct sgl_case *)c)->data.nr == 1);
+	return c;
+}
+
+static const void *metadata_gen_params(const void *c, char *desc)
+{
+	do
+		c = sgl_gen_params(c, desc);
+	while (c && ((const struct sgl_case *)c)->data.nr > NVME_MAX_META_SEGS);
+	return c;
+}
+
 static void lay_sgl_case(struct kunit *test, struct fixture *f)
 {
 	const struct sgl_case *c = test->param_value;
@@ -645,6 +699,8 @@ static void expect_sgl(struct kunit *test, bool watched)
 	fill_pools(test, f, 1, true);
 	lay_sgl_case(test, f);
 	KUNIT_ASSERT_EQ(test, map_data(f, true), 0);
+	KUNIT_EXPECT_EQ(test, f->iod.data.mode,
+			watched ? BLK_DMA_SEGMENTS : BLK_DMA_LINEAR);
 	KUNIT_EXPECT_EQ(test, cmd->flags, NVME_CMD_SGL_METABUF);
 	KUNIT_EXPECT_EQ(test, read_sgl(test, f, &cmd->dptr.sgl),
 			c->joined);
@@ -691,8 +747,6 @@ static void sgl_no_list_test(struct kunit *test)
 	const struct sgl_case *c = test->param_value;
 	struct fixture *f = fixture(test, true);
 
-	if (c->data.nr == 1)
-		return;
 	fill_pools(test, f, 0, false);
 	lay_sgl_case(test, f);
 	KUNIT_EXPECT_EQ(test, map_data(f, true), -ENOMEM);
@@ -776,12 +830,12 @@ static void expect_metadata(struct kunit *test, bool watched)
 	struct nvme_rw_command *cmd = &f->iod.cmd.rw;
 	int use_sgl;
 
-	if (c->data.nr > NVME_MAX_META_SEGS)
-		return;
 	fill_pools(test, f, 0, true);
 	for (use_sgl = c->data.nr > 1; use_sgl <= 1; use_sgl++) {
 		lay_metadata(test, f, layout_vecs(test, &c->data), c->data.nr);
 		KUNIT_ASSERT_EQ(test, map_metadata(f, use_sgl), 0);
+		KUNIT_EXPECT_EQ(test, f->iod.meta.mode,
+				watched ? BLK_DMA_SEGMENTS : BLK_DMA_LINEAR);
 		if (use_sgl) {
 			KUNIT_EXPECT_EQ(test, cmd->flags, NVME_CMD_SGL_METASEG);
 			KUNIT_EXPECT_EQ(test, c->joined,
@@ -873,15 +927,16 @@ static struct kunit_case nvme_pci_dma_cases[] = {
 	KUNIT_CASE_PARAM(two_prps_test, prp_gen_params),
 	KUNIT_CASE(prps_random_test),
 	KUNIT_CASE_PARAM(bad_prps_test, bad_gen_params),
-	KUNIT_CASE_PARAM(prps_no_list_test, prp_gen_params),
+	KUNIT_CASE(short_data_test),
+	KUNIT_CASE_PARAM(prps_no_list_test, list_gen_params),
 	KUNIT_CASE_PARAM(sgl_linear_test, sgl_gen_params),
 	KUNIT_CASE_PARAM(sgl_segments_test, sgl_gen_params),
 	KUNIT_CASE(sgl_boundary_test),
-	KUNIT_CASE_PARAM(sgl_no_list_test, sgl_gen_params),
+	KUNIT_CASE_PARAM(sgl_no_list_test, several_gen_params),
 	KUNIT_CASE(range_fails_test),
 	KUNIT_CASE(mmio_test),
-	KUNIT_CASE_PARAM(metadata_linear_test, sgl_gen_params),
-	KUNIT_CASE_PARAM(metadata_segments_test, sgl_gen_params),
+	KUNIT_CASE_PARAM(metadata_linear_test, metadata_gen_params),
+	KUNIT_CASE_PARAM(metadata_segments_test, metadata_gen_params),
 	KUNIT_CASE(metadata_fails_test),
 	KUNIT_CASE(reserve_test),
 	{}

@@ -317,7 +317,7 @@ static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 				   dma_addr_t list_dma, unsigned int max,
 				   unsigned int left)
 {
-	u64 boundary = queue_segment_boundary(req->q);
+	unsigned long boundary = queue_segment_boundary(req->q);
 	dma_addr_t addr = iter->addr;
 	u32 len = iter->len;
 	unsigned int i = 0;
@@ -328,7 +328,7 @@ static blk_status_t nvme_write_sgl(struct nvme_dma *dma, struct request *req,
 			return iter->status ?: BLK_STS_IOERR;
 		left -= iter->len;
 		if (addr + len == iter->addr && iter->len <= U32_MAX - len &&
-		    !((addr ^ (iter->addr + iter->len - 1)) & ~boundary)) {
+		    !nvme_crosses_boundary(addr, len + iter->len, boundary)) {
 			len += iter->len;
 			list[i - 1].length = cpu_to_le32(len);
 			continue;

@@ -47,7 +47,6 @@ struct nvme_dma {
  * @req: what the NVMe core keeps
  * @cmd: the command
  * @aborted: an Abort command was sent for it
- * @data_sgl: the data is described by an SGL, not by PRPs
  * @small_list: @lists[0] is of the small pool
  * @nr_lists: lists allocated for the data
  * @list_dma: DMA address of @lists[0]
@@ -62,7 +61,6 @@ struct nvme_iod {
 	struct nvme_request req;
 	struct nvme_command cmd;
 	bool aborted;
-	bool data_sgl;
 	bool small_list;
 	u8 nr_lists;
 	dma_addr_t list_dma;
@@ -97,7 +95,6 @@ static inline struct nvme_iod *nvme_iod(struct request *req)
 /* A passthrough command that is tried again still has the flags of the last try. */
 static inline void nvme_iod_set_data(struct nvme_iod *iod, bool use_sgl)
 {
-	iod->data_sgl = use_sgl;
 	iod->nr_lists = 0;
 	iod->cmd.rw.flags &= ~NVME_CMD_SGL_ALL;
 	if (use_sgl)
@@ -175,6 +172,13 @@ static inline void nvme_dma_set_two_prps(struct request *req,
 	nvme_iod_set_data(iod, false);
 	dptr->prp1 = cpu_to_le64(iter->addr);
 	dptr->prp2 = iter->len > first ? cpu_to_le64(iter->addr + first) : 0;
+}
+
+/* Whether @len bytes at @addr are more than one DMA segment of the device. */
+static inline bool nvme_crosses_boundary(dma_addr_t addr, u64 len,
+					 unsigned long boundary)
+{
+	return (addr ^ (addr + len - 1)) & ~(u64)boundary;
 }
 
 static inline void nvme_sgl_set_data(struct nvme_sgl_desc *desc,

@@ -111,7 +111,7 @@ static inline size_t dma_iova_size(struct dma_iova_state *state)
  * @state: IOVA state
  *
  * Return: true if dma_iova_batch_unlink() left that to dma_iova_destroy(). The
- * memory stays mapped until dma_iova_batch_sync_unlinked(). False for a slot,
+ * memory may stay mapped until dma_iova_batch_sync_unlinked(). False for a slot,
  * which has nothing to free.
  */
 static inline bool dma_iova_is_unlinked(struct dma_iova_state *state)

@@ -34,8 +34,10 @@ struct dma_registration;
  *	includes is being unbound
  * @DMA_REGISTRATION_CLIENT_GONE: the driver of the device that does the DMA
  *	called dma_registration_client_exit()
- * @DMA_REGISTRATION_OWNER_ASKED: dma_registration_revoke()
- * @DMA_REGISTRATION_UNREGISTERED: dma_unregister_start() or dma_unregister()
+ * @DMA_REGISTRATION_OWNER_ASKED: dma_registration_revoke(), or its like for what is
+ *	unused
+ * @DMA_REGISTRATION_UNREGISTERED: dma_unregister_start(), dma_unregister(), or its like
+ *	for what is unused
  */
 enum dma_registration_reason {
 	DMA_REGISTRATION_LIVE,
@@ -281,9 +283,9 @@ dma_registration_reason(const struct dma_registration *reg)
  * @offset: bytes from its beginning, less than @reg->size
  * @left: set to the bytes from there on that are contiguous for the device
  *
- * Takes no lock, and constant time. It is a binary search only if there is no
- * index: for want of memory, or because few ranges meet at offsets that are not a
- * multiple of 512 bytes apart.
+ * Takes no lock and, if there is an index, constant time. There is none if memory was
+ * short, or if a large registration has few ranges that meet at offsets which are not
+ * multiples of 512 bytes apart; then it is a binary search.
  *
  * Context: any.
  * Return: the DMA address.

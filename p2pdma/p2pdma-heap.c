@@ -251,6 +251,15 @@ static void p2pdma_heap_unpin(struct dma_buf_attachment *attach)
 {
 }
 
+/* Without a flush queue: the memory may have another owner at once. */
+static void p2pdma_mapping_unlink(struct p2pdma_mapping *mapping, size_t size)
+{
+	if (size)
+		dma_iova_unlink(mapping->dev, &mapping->iova, 0, size,
+				mapping->dir, DMA_ATTR_MMIO);
+	dma_iova_free(mapping->dev, &mapping->iova);
+}
+
 /*
  * One range of IOVAs for all pieces, if there is a translating IOMMU. Pieces by
  * themselves could be unmapped by way of a flush queue, after they have other owners.
@@ -280,13 +289,8 @@ static int p2pdma_mapping_link(struct p2pdma_mapping *mapping,
 	}
 	if (!ret)
 		ret = dma_iova_sync(dev, &mapping->iova, 0, buf->size);
-	if (ret) {
-		/* as p2pdma_mapping_undo() */
-		if (offset)
-			dma_iova_unlink(dev, &mapping->iova, 0, offset, dir,
-					DMA_ATTR_MMIO);
-		dma_iova_free(dev, &mapping->iova);
-	}
+	if (ret)
+		p2pdma_mapping_unlink(mapping, offset);
 	return ret;
 }
 
@@ -387,21 +391,16 @@ static void p2pdma_mapping_fill_iova(struct p2pdma_mapping *mapping, size_t size
 /* Needs nothing of the provider, which may be gone. */
 static void p2pdma_mapping_undo(struct p2pdma_mapping *mapping, size_t size)
 {
-	struct device *dev = mapping->dev;
 	struct scatterlist *sg;
 	unsigned int i;
 
-	if (mapping->cut_off) {
-		dma_iova_free(dev, &mapping->iova);
-	} else if (dma_use_iova(&mapping->iova)) {
-		/* no flush queue: the memory may have another owner at once */
-		dma_iova_unlink(dev, &mapping->iova, 0, size, mapping->dir,
-				DMA_ATTR_MMIO);
-		dma_iova_free(dev, &mapping->iova);
+	if (dma_use_iova(&mapping->iova)) {
+		p2pdma_mapping_unlink(mapping, mapping->cut_off ? 0 : size);
 	} else if (mapping->map == PCI_P2PDMA_MAP_THRU_HOST_BRIDGE) {
 		for_each_sgtable_dma_sg(&mapping->sgt, sg, i)
-			dma_unmap_phys(dev, sg_dma_address(sg), sg_dma_len(sg),
-				       mapping->dir, DMA_ATTR_MMIO);
+			dma_unmap_phys(mapping->dev, sg_dma_address(sg),
+				       sg_dma_len(sg), mapping->dir,
+				       DMA_ATTR_MMIO);
 	}
 }
 

@@ -16,8 +16,8 @@ struct p2pdma_pin;
 struct page;
 
 /**
- * struct p2pdma_pin_ops - what a provider that goes away asks of who pinned its
- *	memory
+ * struct p2pdma_pin_ops - what a provider that goes away asks of those who have
+ *	pinned its memory
  * @stop: begin nothing that uses the memory. Must not sleep for long, nor call
  *	p2pdma_pin_watch() or p2pdma_pin_unwatch(). Called for each pin of an
  *	owner that has several, but never for two pins at the same time

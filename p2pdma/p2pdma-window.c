@@ -216,7 +216,7 @@ unlock:
 /**
  * p2pdma_window_map - let a client reach P2P memory through its window
  * @client: the client
- * @mem: the provider, to which pci_p2pdma_state() has said
+ * @mem: the provider, for which pci_p2pdma_state() has returned
  *	PCI_P2PDMA_MAP_THRU_HOST_BRIDGE
  * @phys: first physical address
  * @len: bytes, all in the same pagemap; not 0

@@ -419,7 +419,7 @@ static long leave(void)
 		}
 		waitpid(pid, NULL, 0);
 	}
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 6000; i++) {
 		counts = exporter_counts(exporter);
 		if (!counts.attached && !counts.mapped)
 			return counts.stale ? -EBADMSG : 0;

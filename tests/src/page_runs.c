@@ -741,7 +741,7 @@ static void be_process(uint64_t state)
 /* The last I/O of a process may end after it. */
 static void wait_for_all(long bytes, const char *what)
 {
-	for (int i = 0; i < 500 && p2p_available(p2p) != bytes; i++)
+	for (int i = 0; i < 6000 && p2p_available(p2p) != bytes; i++)
 		usleep(10000);
 	if (p2p_available(p2p) != bytes)
 		errx(1, "%s: %ld bytes available, %ld before", what,

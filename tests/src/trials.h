@@ -17,7 +17,7 @@
 #include "options.h"
 
 /* A trial that does not end in this time has failed. */
-#define TRIAL_SECONDS 60
+#define TRIAL_SECONDS 300
 
 /* Results: a count or zero, -errno, or the signal that ended the process. */
 #define KILLED(signal) (-1000L - (signal))
@@ -112,7 +112,7 @@ static inline long expected_result(const struct trial *trial)
 /* I/O of a process that is dead may take its time. */
 static inline bool given_back(long before)
 {
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 6000; i++) {
 		if (p2p_available(opt.p2p) == before)
 			return true;
 		usleep(10000);
@@ -155,6 +155,7 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 		{}
 	};
 	int wrong = 0, tried = 0;
+	long before;
 
 	parse_options(argc, argv, "Usage: see --list for what is tried",
 		      options);
@@ -163,8 +164,8 @@ static inline int run_trials(int argc, char **argv, const struct trial *trials)
 		return 0;
 	}
 	setvbuf(stdout, NULL, _IONBF, 0);
+	before = p2p_available(opt.p2p);
 	for (; trials->name; trials++) {
-		long before = p2p_available(opt.p2p);
 		long result;
 
 		if (opt.only && strcmp(opt.only, trials->name))
