@@ -31,7 +31,7 @@ MODULE_PARM_DESC(provider, "PCI devices whose P2P memory dma-bufs that wander mo
 #define NOT_COPIED_YET 0x66
 #define COPY_LATER_MS 4
 #define COPY_SLOW_MS 16000
-#define OFF_BY 2 /* bytes, EXPORTER_UNALIGNED */
+#define OFF_BY 2 /* bytes, EXPORTER_UNALIGNED and EXPORTER_UNEVEN */
 
 /* EXPORTER_REPEATS: each GiB, which is a vector of io_uring, is the same 2 MiB all over, and no GiB is like another. */
 #define ENTRIES_ALIKE (SZ_1G / SZ_2M)
@@ -321,6 +321,21 @@ static int alloc_table(const struct dma_buf *dmabuf, struct sg_table *sgt)
 	return 0;
 }
 
+/* The first entry, or the last, leads elsewhere by so many bytes. */
+static void shift_entry(struct moving_buf *buf, struct sg_table *sgt, int by)
+{
+	struct scatterlist *sg, *last = sgt->sgl;
+	unsigned int i;
+
+	if (buf->behaviour & EXPORTER_UNALIGNED)
+		sg_dma_address(sgt->sgl) += by;
+	if (!(buf->behaviour & EXPORTER_UNEVEN))
+		return;
+	for_each_sgtable_dma_sg(sgt, sg, i)
+		last = sg;
+	sg_dma_address(last) += by;
+}
+
 static struct sg_table *moving_map(struct dma_buf_attachment *attach,
 				   enum dma_data_direction dir)
 {
@@ -341,8 +356,7 @@ static struct sg_table *moving_map(struct dma_buf_attachment *attach,
 	ret = moving_map_sgt(buf, attach->dev, sgt, dir);
 	if (ret)
 		goto free_table;
-	if (buf->behaviour & EXPORTER_UNALIGNED)
-		sg_dma_address(sgt->sgl) += OFF_BY;
+	shift_entry(buf, sgt, OFF_BY);
 	atomic64_inc(&maps);
 	atomic64_inc(&mapped);
 	return sgt;
@@ -358,8 +372,7 @@ static void moving_unmap(struct dma_buf_attachment *attach,
 {
 	struct moving_buf *buf = attach->dmabuf->priv;
 
-	if (buf->behaviour & EXPORTER_UNALIGNED)
-		sg_dma_address(sgt->sgl) -= OFF_BY;
+	shift_entry(buf, sgt, -OFF_BY);
 	if (is_by_entry(buf))
 		unmap_entries(buf, attach->dev, sgt, sgt->orig_nents, dir);
 	else if (!(buf->behaviour & EXPORTER_PHYSICAL))

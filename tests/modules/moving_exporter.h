@@ -23,7 +23,8 @@
 #define EXPORTER_UNALIGNED 1024U	/* one range, from the third byte of a page on */
 #define EXPORTER_SLOW 2048U	/* as EXPORTER_LATE, but takes longer than the ten seconds that are waited for it */
 #define EXPORTER_AGAIN 4096U	/* says EAGAIN whenever it is to be mapped */
-#define EXPORTER_BEHAVIOURS 8191U
+#define EXPORTER_UNEVEN 8192U	/* the last range begins at the third byte of a page */
+#define EXPORTER_BEHAVIOURS 16383U
 
 /**
  * struct exporter_create - make a dma-buf

@@ -124,13 +124,18 @@ static void format_drive(const char *how)
 /* The kernel would make metadata of the data, which it cannot look at. */
 static long formatted(void)
 {
-	long ret = set_up_as(0, O_RDWR);
+	long ret, registered;
 
+	slots = 2;
+	ret = set_up_as(0, O_RDWR);
 	if (ret != 1)
 		return ret;
 	format_drive("--lbaf=1 --pi=1");
 	ret = one(fd, false, 0, LENGTH);
+	registered = dma_buf_register(&ring, 1, dmabuf, fd);
 	format_drive("--lbaf=0 --pi=0");
+	if (registered != ret)
+		return registered < 0 ? registered : -EBUSY;
 	return ret;
 }
 
@@ -457,7 +462,7 @@ static const struct trial trials[] = {
 	  WITH(read_all, .behaviour = EXPORTER_SCATTERED), .expect = LENGTH },
 	{ "large", "read where io_uring goes from one vector to the next",
 	  large, .expect = LENGTH },
-	{ "formatted", "read after the drive was formatted with metadata",
+	{ "formatted", "read and register after the drive was formatted with metadata",
 	  formatted, .expect = -EOPNOTSUPP },
 	{ "polled", "read into it by a ring that polls, and move it meanwhile",
 	  polled, .expect = LENGTH },
@@ -543,6 +548,9 @@ static const struct trial trials[] = {
 	  WITH(read_all, .behaviour = EXPORTER_SHORT), .expect = -EINVAL },
 	{ "unaligned", "an exporter whose first byte no drive can begin at",
 	  WITH(read_all, .behaviour = EXPORTER_UNALIGNED), .expect = -EINVAL },
+	{ "uneven", "an exporter with a range that PRPs cannot go on in",
+	  WITH(read_all, .behaviour = EXPORTER_SCATTERED | EXPORTER_UNEVEN),
+	  .expect = -EINVAL },
 	{ "physical", "an exporter that gives out the CPU's addresses",
 	  WITH(read_all, .behaviour = EXPORTER_PHYSICAL), .expect = LENGTH,
 	  .reach = true },
