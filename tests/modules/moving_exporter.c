@@ -321,19 +321,13 @@ static int alloc_table(const struct dma_buf *dmabuf, struct sg_table *sgt)
 	return 0;
 }
 
-/* The first entry, or the last, leads elsewhere by so many bytes. */
+/* The first entry, or the second if there is one, leads elsewhere by so many bytes. */
 static void shift_entry(struct moving_buf *buf, struct sg_table *sgt, int by)
 {
-	struct scatterlist *sg, *last = sgt->sgl;
-	unsigned int i;
-
-	if (buf->behaviour & EXPORTER_UNALIGNED)
+	if ((buf->behaviour & EXPORTER_UNEVEN) && sgt->nents > 1)
+		sg_dma_address(sg_next(sgt->sgl)) += by;
+	else if (buf->behaviour & (EXPORTER_UNALIGNED | EXPORTER_UNEVEN))
 		sg_dma_address(sgt->sgl) += by;
-	if (!(buf->behaviour & EXPORTER_UNEVEN))
-		return;
-	for_each_sgtable_dma_sg(sgt, sg, i)
-		last = sg;
-	sg_dma_address(last) += by;
 }
 
 static struct sg_table *moving_map(struct dma_buf_attachment *attach,
@@ -614,7 +608,8 @@ static unsigned int pages_of(const struct exporter_create *c)
 {
 	if (c->behaviour & EXPORTER_REPEATS)
 		return DIV_ROUND_UP(c->size, SZ_1G) * PAGES_ALIKE;
-	return (c->size >> PAGE_SHIFT) + !!(c->behaviour & EXPORTER_UNALIGNED);
+	return (c->size >> PAGE_SHIFT) +
+	       !!(c->behaviour & (EXPORTER_UNALIGNED | EXPORTER_UNEVEN));
 }
 
 static long exporter_create(const struct exporter_create *c)

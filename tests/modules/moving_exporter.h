@@ -23,7 +23,7 @@
 #define EXPORTER_UNALIGNED 1024U	/* one range, from the third byte of a page on */
 #define EXPORTER_SLOW 2048U	/* as EXPORTER_LATE, but takes longer than the ten seconds that are waited for it */
 #define EXPORTER_AGAIN 4096U	/* says EAGAIN whenever it is to be mapped */
-#define EXPORTER_UNEVEN 8192U	/* the last range begins at the third byte of a page */
+#define EXPORTER_UNEVEN 8192U	/* as EXPORTER_UNALIGNED, but the second range, if there are two */
 #define EXPORTER_BEHAVIOURS 16383U
 
 /**
