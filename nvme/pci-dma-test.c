@@ -744,7 +744,6 @@ static void sgl_boundary_test(struct kunit *test)
 
 static void sgl_no_list_test(struct kunit *test)
 {
-	const struct sgl_case *c = test->param_value;
 	struct fixture *f = fixture(test, true);
 
 	fill_pools(test, f, 0, false);
