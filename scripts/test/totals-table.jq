@@ -19,6 +19,12 @@
 "| versions of 6.12 built and booted | \(.versions |
 	if . == [] then "not run" else "\(length): \(join(", "))" end) |",
 "",
+"## Left out",
+"",
+"| why | times | cases |",
+"|---|---|---|",
+(.left_out[] | "| \(.reason) | \(.times) | \(.cases | join(", ")) |"),
+"",
 "## Faults by point",
 "",
 "| function | faults | topologies |",

@@ -17,6 +17,11 @@ def total: map(.count) | add;
 		failed: results("failed"),
 		skipped: results("skipped")
 	})),
+	left_out: ($boots[0] | map(.cases[] | select(.result == "skipped")) | group_by(.reason) | map({
+		reason: .[0].reason,
+		times: length,
+		cases: (map(.name | sub(" .*"; "")) | unique)
+	}) | sort_by(-.times, .reason)),
 	matrix: (of("cells") | group_by([.kernel, .topology]) | map({
 		kernel: .[0].kernel,
 		topology: .[0].topology,
