@@ -131,10 +131,13 @@ static blk_status_t blk_dma_error_status(int error, unsigned long attrs)
 	return (attrs & DMA_ATTR_MMIO) ? BLK_STS_TARGET : BLK_STS_IOERR;
 }
 
+/* In place of a range's address: by bus address nothing is mapped. */
+#define BLK_DMA_NOT_MAPPED DMA_MAPPING_ERROR
+
 /*
  * Mode BLK_DMA_SEGMENTS: each range by itself. What is mapped so may be of
  * several classes (PCI_P2PDMA_MAP_UNKNOWN), and then each range is asked for
- * its own, again when it is unmapped.
+ * its own.
  */
 static enum pci_p2pdma_map_type
 blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
@@ -143,6 +146,18 @@ blk_dma_range_map_type(struct device *dev, enum pci_p2pdma_map_type map,
 	if (likely(map != PCI_P2PDMA_MAP_UNKNOWN))
 		return map;
 	return pci_p2pdma_state(state, dev, pfn_to_page(PHYS_PFN(phys)));
+}
+
+/*
+ * What a range was mapped with. How a device reaches a peer may have changed since,
+ * and is not asked again; whether memory is a peer's stays.
+ */
+static unsigned long blk_dma_range_attrs(enum pci_p2pdma_map_type map,
+					 phys_addr_t phys)
+{
+	if (likely(map != PCI_P2PDMA_MAP_UNKNOWN))
+		return blk_dma_attrs(map);
+	return pci_p2pdma_pgmap(pfn_to_page(PHYS_PFN(phys))) ? DMA_ATTR_MMIO : 0;
 }
 
 static mempool_t *blk_dma_reserve_pool(struct blk_dma_client *client,
@@ -211,9 +226,10 @@ static void blk_dma_exit_segments(struct blk_dma_client *client,
 			     blk_dma_reserve_pool(client, is_integrity));
 }
 
+/* Set @iter to the range, and *@mapped to what there is to unmap. */
 static bool blk_dma_find_range(struct request *req, struct device *dev,
 			       struct blk_dma_iter *iter,
-			       const struct phys_vec *vec)
+			       const struct phys_vec *vec, dma_addr_t *mapped)
 {
 	struct pci_p2pdma_map_state state = {};
 	unsigned long attrs = 0;
@@ -230,6 +246,7 @@ static bool blk_dma_find_range(struct request *req, struct device *dev,
 		break;
 	case PCI_P2PDMA_MAP_BUS_ADDR:
 		iter->addr = pci_p2pdma_bus_addr_map(state.mem, vec->paddr);
+		*mapped = BLK_DMA_NOT_MAPPED;
 		return true;
 	default:
 		return blk_dma_fail(req, iter, BLK_STS_TARGET);
@@ -247,6 +264,7 @@ static bool blk_dma_find_range(struct request *req, struct device *dev,
 				     !use_dma_iommu(dev)) ?
 					    BLK_STS_TARGET :
 					    BLK_STS_RESOURCE);
+	*mapped = iter->addr;
 	return true;
 }
 
@@ -255,13 +273,14 @@ static bool blk_dma_map_range(struct request *req, struct device *dev,
 			      const struct phys_vec *vec)
 {
 	struct blk_dma_segments *segments = iter->segments;
+	dma_addr_t mapped;
 
 	if (segments && WARN_ON_ONCE(segments->nr == segments->max))
 		return blk_dma_fail(req, iter, BLK_STS_IOERR);
-	if (!blk_dma_find_range(req, dev, iter, vec))
+	if (!blk_dma_find_range(req, dev, iter, vec, &mapped))
 		return false;
 	if (segments)
-		blk_dma_segment_addrs(segments)[segments->nr++] = iter->addr;
+		blk_dma_segment_addrs(segments)[segments->nr++] = mapped;
 	return true;
 }
 
@@ -270,19 +289,16 @@ static void blk_dma_unmap_segments(struct blk_dma_client *client,
 				   struct blk_dma_mapping *m)
 {
 	dma_addr_t *addrs = blk_dma_segment_addrs(&m->segments);
-	struct pci_p2pdma_map_state state = {};
-	enum pci_p2pdma_map_type map;
 	struct blk_map_iter walk;
 	struct phys_vec vec;
 	unsigned int i;
 
 	blk_rq_map_iter_init(req, &walk, m->is_integrity);
 	for (i = 0; i < m->segments.nr && blk_map_iter_next(&walk, &vec); i++) {
-		map = blk_dma_range_map_type(client->dev, m->map, vec.paddr,
-					     &state);
-		if (map != PCI_P2PDMA_MAP_BUS_ADDR)
-			dma_unmap_phys(client->dev, addrs[i], vec.len,
-				       rq_dma_dir(req), blk_dma_attrs(map));
+		if (addrs[i] == BLK_DMA_NOT_MAPPED)
+			continue;
+		dma_unmap_phys(client->dev, addrs[i], vec.len, rq_dma_dir(req),
+			       blk_dma_range_attrs(m->map, vec.paddr));
 	}
 	WARN_ON_ONCE(i != m->segments.nr);
 	blk_dma_exit_segments(client, &m->segments, m->is_integrity);

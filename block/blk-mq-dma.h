@@ -110,7 +110,8 @@ struct blk_dma_client {
 /**
  * struct blk_dma_segments - the ranges of mode BLK_DMA_SEGMENTS
  * @addr: DMA address of the range, if there is but one
- * @addrs: DMA addresses of all, if there are several; owned
+ * @addrs: DMA addresses of all, if there are several; owned. DMA_MAPPING_ERROR for
+ *	one that is reached by bus address, which nothing was mapped for
  * @max: how many there is room for
  * @nr: how many are mapped
  *

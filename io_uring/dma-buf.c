@@ -41,6 +41,7 @@ static struct io_mapped_ubuf *io_dma_buf_alloc(struct dma_buf *dmabuf)
 	imu->folio_shift = IO_DMA_BUF_SHIFT;
 	imu->one_class = true;
 	imu->mode = dmabuf->file->f_mode;
+	imu->acct_pages = DIV_ROUND_UP_ULL(dmabuf->size, PAGE_SIZE);
 	refcount_set(&imu->refs, 1);
 	for (i = 0; i < nr; i++) {
 		imu->bvec[i].bv_len = min_t(u64, left, 1U << IO_DMA_BUF_SHIFT);
@@ -50,7 +51,12 @@ static struct io_mapped_ubuf *io_dma_buf_alloc(struct dma_buf *dmabuf)
 	return imu;
 }
 
-static struct io_mapped_ubuf *io_dma_buf_attach(struct dma_buf *dmabuf,
+/*
+ * Each registration attaches the drive once more, which maps all of the memory, at
+ * once or later: it counts as if it were pinned.
+ */
+static struct io_mapped_ubuf *io_dma_buf_attach(struct io_ring_ctx *ctx,
+						struct dma_buf *dmabuf,
 						struct file *target)
 {
 	struct io_mapped_ubuf *imu;
@@ -61,18 +67,25 @@ static struct io_mapped_ubuf *io_dma_buf_attach(struct dma_buf *dmabuf,
 	imu = io_dma_buf_alloc(dmabuf);
 	if (IS_ERR(imu))
 		return imu;
+	ret = io_account_mem(ctx, imu->acct_pages);
+	if (ret)
+		goto free;
 	ret = blk_dma_buffer_attach(&imu->dma, I_BDEV(target->f_mapping->host),
 				    dmabuf);
-	if (ret) {
-		kvfree(imu);
-		return ERR_PTR(ret);
-	}
+	if (ret)
+		goto unaccount;
 	imu->target = get_file(target);
 	return imu;
+unaccount:
+	io_unaccount_mem(ctx, imu->acct_pages);
+free:
+	kvfree(imu);
+	return ERR_PTR(ret);
 }
 
 /* Return: a buffer, to be ended with io_dma_buf_unregister(), or an ERR_PTR(). */
-struct io_mapped_ubuf *io_dma_buf_register(const struct io_uring_regbuf_desc *desc)
+struct io_mapped_ubuf *io_dma_buf_register(struct io_ring_ctx *ctx,
+					   const struct io_uring_regbuf_desc *desc)
 {
 	struct io_mapped_ubuf *imu;
 	struct dma_buf *dmabuf;
@@ -87,16 +100,17 @@ struct io_mapped_ubuf *io_dma_buf_register(const struct io_uring_regbuf_desc *de
 	if (IS_ERR(dmabuf)) {
 		imu = ERR_CAST(dmabuf);
 	} else {
-		imu = io_dma_buf_attach(dmabuf, target);
+		imu = io_dma_buf_attach(ctx, dmabuf, target);
 		dma_buf_put(dmabuf);
 	}
 	fput(target);
 	return imu;
 }
 
-void io_dma_buf_unregister(struct io_mapped_ubuf *imu)
+void io_dma_buf_unregister(struct io_ring_ctx *ctx, struct io_mapped_ubuf *imu)
 {
 	blk_dma_buffer_exit(&imu->dma);
+	io_unaccount_mem(ctx, imu->acct_pages);
 	fput(imu->target);
 	kvfree(imu);
 }

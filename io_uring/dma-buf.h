@@ -10,8 +10,9 @@ struct io_mapped_ubuf;
 struct io_uring_regbuf_desc;
 
 #ifdef CONFIG_IO_URING_DMA_BUF
-struct io_mapped_ubuf *io_dma_buf_register(const struct io_uring_regbuf_desc *desc);
-void io_dma_buf_unregister(struct io_mapped_ubuf *imu);
+struct io_mapped_ubuf *io_dma_buf_register(struct io_ring_ctx *ctx,
+					   const struct io_uring_regbuf_desc *desc);
+void io_dma_buf_unregister(struct io_ring_ctx *ctx, struct io_mapped_ubuf *imu);
 ssize_t io_dma_buf_rw(struct io_kiocb *req, struct kiocb *kiocb,
 		      struct iov_iter *iter, bool nonblock,
 		      ssize_t (*rw)(struct kiocb *kiocb, struct iov_iter *iter));
@@ -23,12 +24,14 @@ static inline bool io_dma_buf_is_queued(struct io_kiocb *req)
 }
 
 static inline struct io_mapped_ubuf *
-io_dma_buf_register(const struct io_uring_regbuf_desc *desc)
+io_dma_buf_register(struct io_ring_ctx *ctx,
+		    const struct io_uring_regbuf_desc *desc)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }
 
-static inline void io_dma_buf_unregister(struct io_mapped_ubuf *imu)
+static inline void io_dma_buf_unregister(struct io_ring_ctx *ctx,
+					 struct io_mapped_ubuf *imu)
 {
 }
 

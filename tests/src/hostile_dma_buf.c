@@ -5,6 +5,7 @@
  * them is what refuses commands passed through.
  */
 #define _GNU_SOURCE
+#include <sys/resource.h>
 #include <time.h>
 
 #include "dma_bufs.h"
@@ -20,6 +21,8 @@
 #define LARGE (GIB + 2 * HUGE)
 /* The drive's time-out is ten seconds in some places. */
 #define NO_TIMEOUT_SECONDS 8
+/* whom nothing else in the lab runs as */
+#define LIMITED_USER 64000
 
 struct trial_args {
 	unsigned int behaviour; /* of the exporter */
@@ -454,6 +457,33 @@ static long two_rings(void)
 	return reap(&other);
 }
 
+/* Who has no right to lock more memory cannot have it mapped in more slots, but in another one. */
+static long limit(void)
+{
+	struct rlimit once = { SIZE, SIZE };
+	struct regbuf_desc empty = { .type = REGBUF_EMPTY };
+	long ret;
+
+	content = fill_drive(opt.device, SIZE, &fd);
+	exporter = exporter_open();
+	dmabuf = exporter_create(exporter, SIZE, 0, O_RDWR);
+	if (setrlimit(RLIMIT_MEMLOCK, &once) || setgid(LIMITED_USER) ||
+	    setuid(LIMITED_USER))
+		err(1, "setuid");
+	ret = io_uring_queue_init(16, &ring, 0) ?:
+	      io_uring_register_buffers_sparse(&ring, 2) ?:
+	      dma_buf_register(&ring, 1, dmabuf, fd);
+	if (ret != 1)
+		return ret;
+	ret = dma_buf_register(&ring, 0, dmabuf, fd);
+	if (ret != -ENOMEM)
+		return ret < 0 ? ret : -ERANGE;
+	ret = regbuf_update(&ring, 1, &empty, 1, NULL);
+	if (ret == 1)
+		ret = dma_buf_register(&ring, 0, dmabuf, fd);
+	return ret == 1 ? read_at(PAGE) : ret;
+}
+
 /* Where the exporter gives out the CPU's addresses, only an IOMMU that translates can tell. */
 static const struct trial trials[] = {
 	{ "read", "read into it", WITH(read_all, .behaviour = 0),
@@ -480,6 +510,8 @@ static const struct trial trials[] = {
 	  .expect = LENGTH },
 	{ "same-file", "read by another open of the same device",
 	  WITH(read_reopened, .flags = O_RDWR | O_DIRECT), .expect = LENGTH },
+	{ "limit", "register it in more slots than RLIMIT_MEMLOCK allows",
+	  limit, .expect = LENGTH },
 	{ "leave", "end with reads in flight", leave, .expect = 0 },
 	{ "by-address", "host memory by a descriptor, then none", by_address,
 	  .expect = -EFAULT },
