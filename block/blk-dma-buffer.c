@@ -214,7 +214,8 @@ blk_dma_buffer_make(struct blk_dma_buffer *buf,
  * Context: may sleep. The caller's I/O keeps @buf from its end. It may meet
  * blk_dma_buffer_revoke(), after which nothing is mapped any more.
  * Return: the map as of blk_dma_buffer_find(), also one that was there when @buf was
- * revoked, which is not live; NULL if there is no memory for it, or if @buf has none.
+ * revoked, which is not live; NULL if there is no memory for it, if @buf has none, or
+ * if @buf was revoked before.
  */
 struct blk_dma_buffer_map *
 blk_dma_buffer_map(struct blk_dma_buffer *buf,

@@ -17,7 +17,8 @@ struct blk_dma_buffer_map;
 
 /**
  * struct blk_dma_buffer_ops - what a driver keeps beside a mapped buffer
- * @prepare: optional. @map, which no I/O uses yet, will have the memory of @reg.
+ * @prepare: optional. @map, of which no I/O has DMA addresses, will have the memory of
+ *	@reg.
  *	@map->driver_data may be set. Return: 0, or a negative errno: then a buffer with
  *	pages is used without what this would have made, and some of its data is mapped
  *	for each I/O; a dma-buf is not mapped
@@ -179,7 +180,7 @@ static inline struct blk_dma_buffer_map *
 blk_dma_buffer_find(struct blk_dma_buffer *buf,
 		    const struct blk_dma_buffer_client *client)
 {
-	/* pairs with the release in blk_dma_buffer_make() */
+	/* pairs with the releases in blk_dma_buffer_make() and blk_dma_buffer_attach() */
 	struct blk_dma_buffer_map *map = smp_load_acquire(&buf->maps);
 
 	while (map && map->client_id != client->id)

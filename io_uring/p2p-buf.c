@@ -3,8 +3,9 @@
  * Registered buffers with P2P memory, which its provider may take back.
  *
  * A read or write counts itself as a user for as long as a drive may access the
- * buffer: from right before the block layer is asked until the drive is done,
- * whether or not somebody has seen the completion by then. A provider that goes
+ * buffer: from before the block layer is asked until the drive is done,
+ * whether or not somebody has seen the completion by then, unless it is one that
+ * has to be polled for. A provider that goes
  * away stops new users, waits for those there are, and unpins the pages. What
  * comes later ends with -ENODEV. The buffer stays in its ring until it is
  * unregistered.

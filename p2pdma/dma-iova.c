@@ -249,8 +249,8 @@ static bool dma_iova_maps_as_memory(struct iommu_domain *domain)
  *
  * As dma_iova_try_alloc(), slots stay below 4 GiB if @dev is a PCI device that
  * was not found to need more, and iommu.forcedac does not say otherwise. There all
- * slots of a domain together take no more than 1 GiB; when large ones have taken
- * half of it, further slots are for one granule only. Other slots are between
+ * slots of a domain together take no more than 1 GiB; when slots and windows have
+ * taken half of it, further slots are for one granule only. Other slots are between
  * 4 GiB and 512 GiB, which three levels of page tables map.
  *
  * On return @slots->nr is 0 if there are none to be had, which is no error.
@@ -852,7 +852,8 @@ static __always_inline int dma_iova_store(struct dma_iova_slots *slots,
  * @state->addr + @offset must have the pad of @phys, and no granule may hold
  * parts of two links. A piece that bounces has to begin where the range does or
  * at the start of a granule, and to end where the range does or at the end of a
- * granule.
+ * granule; and its pad has to be within dma_get_min_align_mask(), which is what a
+ * copy keeps of an address.
  *
  * The device may use the memory only after dma_iova_sync().
  *

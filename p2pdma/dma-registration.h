@@ -156,13 +156,13 @@ struct dma_registration_index {
  * @nr_ranges: how many there are in @ranges
  * @map: of a dma-buf: enum pci_p2pdma_map_type; PCI_P2PDMA_MAP_UNKNOWN where it
  *	is not the same throughout, or cannot be told
- * @owner: as given to dma_register_phys()
+ * @owner: as given to dma_register_phys(); of a dma-buf, what has it mapped
  * @ranges: the whole memory, in order, and an entry at its end that holds @size
  *
- * Made by dma_register_phys(), owned by its caller until dma_unregister(). These
- * fields are the same all the time. @ranges may be used, and so may
- * dma_registration_addr(), between dma_registration_tryget() and
- * dma_registration_put().
+ * Made by dma_register_phys(), owned by its caller until dma_unregister(); or, of a
+ * dma-buf, made and owned by dma_buf_registration_map(). These fields are the same all
+ * the time. @ranges may be used, and so may dma_registration_addr(), between
+ * dma_registration_tryget() and dma_registration_put().
  */
 struct dma_registration {
 	/* private: */

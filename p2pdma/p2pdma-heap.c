@@ -790,7 +790,7 @@ static void p2pdma_heap_revoke_all(struct p2pdma_heap *heap)
 	}
 	mutex_unlock(&heap->lock);
 
-	/* All stop before the first is waited for. */
+	/* All stop before fences and mappings are waited for. */
 	list_for_each_entry(buf, &buffers, node)
 		p2pdma_buffer_stop(buf);
 	list_for_each_entry(buf, &buffers, node)
@@ -804,9 +804,10 @@ static void p2pdma_heap_revoke_all(struct p2pdma_heap *heap)
  * p2pdma_heap_remove - take all memory back that dma-bufs have of a provider
  * @provider: need not have a heap
  *
- * When this returns, no dma-buf of it has or will get any memory. Sleeps: waits
- * P2PDMA_FENCE_TIMEOUT for the fences of its dma-bufs, or as much for each if
- * memory is short, and then P2PDMA_UNMAP_TIMEOUT for mappings.
+ * When this returns, no dma-buf of it has or will get any memory. Sleeps: waits for
+ * what importers wait for when they are told, such as I/O in flight, one dma-buf after
+ * the other; P2PDMA_FENCE_TIMEOUT for the fences of its dma-bufs, or as much for each if
+ * memory is short; and then P2PDMA_UNMAP_TIMEOUT for mappings.
  */
 void p2pdma_heap_remove(struct pci_dev *provider)
 {

@@ -33,6 +33,9 @@ $ARGS.positional as $columns
 	| "",
 	"Counted as of commit \($set.commit[:7]), on \($set.date), in \($set.programs.qemu | sub(" emulator version"; "") | sub(" \\(.*"; "")).",
 	if . == [] then empty else
-		"Between equal boots these differ by at most \(max_by(.apart) | "\(.apart | whole) instructions (\(.which))"), and by at most \(
-			max_by(.percent) | "\(.percent | whole) percent (\(.which), \(.apart | whole) instructions)")."
+		max_by(.apart) as $most | max_by(.percent) as $worst
+		| "Between equal boots these differ by at most \($most.apart | whole) instructions"
+			+ if $most.which == $worst.which then ", \($worst.percent | whole) percent (\($most.which))."
+			else " (\($most.which)), and by at most \($worst.percent | whole) percent (\($worst.which), \($worst.apart | whole))."
+			end
 	end)

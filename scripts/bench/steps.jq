@@ -33,7 +33,8 @@ def table($field):
 
 sort_by(.step | tonumber)
 | "Instructions per read, counted on the kernel as of each step, one boot each. What differs from the row above by more than",
-"3 percent is bold.",
+"3 percent is bold. A row has all that changed since the row above. Layers are those of the day of the count: [what differs",
+"from the tables of today](../README.md).",
 "",
 "## Map + unmap",
 "",

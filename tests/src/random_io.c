@@ -45,7 +45,7 @@ static struct {
 	const char *device;
 	const char *p2p[MEMORIES];
 	const char *unreachable;
-	bool no_p2p;
+	bool by_halves;
 	const char *replay;
 	unsigned long operations, threads, depth, seed;
 	unsigned long slot, region, align, p2p_align, tries;
@@ -75,9 +75,9 @@ static const struct option_entry options[] = {
 	{ "b", "PATH", "the same of another one", .text = &opt.p2p[P2P_B] },
 	{ "unreachable", "WHICH", "a or b: the drive cannot reach it",
 	  .text = &opt.unreachable },
-	{ "no-p2p", NULL,
-	  "the device takes no P2P memory at all: a call ends before it, or goes on through the page cache",
-	  .flag = &opt.no_p2p },
+	{ "by-halves", NULL,
+	  "a call ends before what cannot be reached, or goes on through the page cache, if it begins with other memory",
+	  .flag = &opt.by_halves },
 	{ "unmixed", NULL, "keep to one memory in each call",
 	  .flag = &opt.unmixed },
 	{ "operations", "N", "of all threads together",
@@ -478,7 +478,7 @@ static bool expected(const struct operation *op, long ret)
 {
 	if (ret == -ECANCELED)
 		return op->cancel;
-	if (opt.no_p2p && op->before && !op->reached)
+	if (opt.by_halves && op->before && !op->reached)
 		return ret == (long)op->before ||
 		       (op->method == PLAIN && ret == (long)op->length);
 	return ret == (op->reached ? (long)op->length : -EREMOTEIO);
