@@ -104,11 +104,12 @@ static const char *const short_table[] = {
 
 static struct {
 	const char *file, *place, *a, *b, *only, *unreachable, *ways, *generic;
-	unsigned long unit, at;
+	unsigned long unit, at, align;
 	bool host, brief, cached, blind, list, reads, zone;
 } opt = {
 	.place = "-",
 	.ways = "pread,preadv,io_uring,libaio",
+	.align = 1,
 };
 
 static const struct option_entry options[] = {
@@ -142,6 +143,8 @@ static const struct option_entry options[] = {
 	  .text = &opt.only },
 	{ "unit", "BYTES", "what the file takes; 0: what it says",
 	  .number = &opt.unit },
+	{ "align", "BYTES", "leave out what begins elsewhere in its page",
+	  .number = &opt.align },
 	{ "at", "BYTES", "where in the file to begin", .number = &opt.at },
 	{ "list", NULL, "print the table, run nothing", .flag = &opt.list },
 	{}
@@ -389,7 +392,8 @@ static void run(const char *text)
 	struct layout layout;
 	bool alike = true;
 
-	if (!parse_layout(&layout, text) || layout.length % opt.unit)
+	if (!parse_layout(&layout, text) || layout.length % opt.unit ||
+	    layout.offset % opt.align)
 		return;
 	patch_lay(&buffer, layout.runs, layout.nr_runs);
 	for (int i = 0; i < trials; i++) {
