@@ -20,7 +20,7 @@ def total: map(.count) | add;
 	left_out: ($boots[0] | map(.cases[] | select(.result == "skipped")) | group_by(.reason) | map({
 		reason: .[0].reason,
 		times: length,
-		cases: (map(.name | sub(" .*"; "")) | unique)
+		cases: (map(.name | if startswith("nvme/") then sub(" .*"; "") else . end) | unique)
 	}) | sort_by(-.times, .reason)),
 	matrix: (of("cells") | group_by([.kernel, .topology]) | map({
 		kernel: .[0].kernel,
