@@ -209,6 +209,7 @@ static void segments_test(struct kunit *test)
 				(PAGE_SIZE << below(f, 4)) - 1 : 0,
 			.logical_block_size = 512,
 		};
+		unsigned short max_segments = lim.max_segments;
 		unsigned int nr, expected, max_bytes;
 		u64 from, to;
 
@@ -217,7 +218,8 @@ static void segments_test(struct kunit *test)
 		to = from + 1 + below(f, f->reg->size - from);
 		lay_bio(f, from, to);
 		max_bytes = below(f, 2) ? f->reg->size : below(f, to - from + 1);
-		if (!blk_dma_buffer_fits(&f->bio, &lim, &max_bytes, &nr))
+		if (!blk_dma_buffer_fits(&f->bio, &lim, &max_bytes,
+					 &max_segments, &nr))
 			continue;
 		fits++;
 		KUNIT_ASSERT_EQ(test, 0, bio_split_rw_at(&f->bio, &lim,
@@ -227,24 +229,27 @@ static void segments_test(struct kunit *test)
 	KUNIT_EXPECT_GT(test, fits, 1000);
 }
 
-/* The smaller of the limits is that of the I/O. */
+static const struct queue_limits wide_limits = {
+	.max_segments = MAX_VECS,
+	.max_segment_size = UINT_MAX,
+	.seg_boundary_mask = ULONG_MAX,
+};
+
+/* A dma-buf's limit holds, also below the queue's; what else is in more pages than that is mapped for the I/O. */
 static void max_bytes_test(struct kunit *test)
 {
 	static const struct {
 		unsigned int of_map, of_queue, of_io;
-		bool fits;
+		bool dma_buf, fits;
 	} cases[] = {
-		{ 0, 3 * PAGE_SIZE, 3 * PAGE_SIZE, true },
-		{ 2 * PAGE_SIZE, 3 * PAGE_SIZE, 2 * PAGE_SIZE, true },
-		{ 2 * PAGE_SIZE - 1, 3 * PAGE_SIZE, 2 * PAGE_SIZE - 1, false },
-		{ 2 * PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, false },
-	};
-	const struct queue_limits lim = {
-		.max_segments = MAX_VECS,
-		.max_segment_size = UINT_MAX,
-		.seg_boundary_mask = ULONG_MAX,
+		{ 0, 3 * PAGE_SIZE, 3 * PAGE_SIZE, true, true },
+		{ 2 * PAGE_SIZE, 3 * PAGE_SIZE, 3 * PAGE_SIZE, true, true },
+		{ 2 * PAGE_SIZE - 512, 3 * PAGE_SIZE, 2 * PAGE_SIZE - 512, true, false },
+		{ 2 * PAGE_SIZE - 512, 3 * PAGE_SIZE, 3 * PAGE_SIZE, false, true },
+		{ 3 * PAGE_SIZE, 2 * PAGE_SIZE - 512, 2 * PAGE_SIZE - 512, false, false },
 	};
 	struct fixture *f = fixture(test);
+	unsigned short max_segments = MAX_VECS;
 	unsigned int i, max_bytes, nr;
 	struct bio_vec foreign;
 
@@ -252,19 +257,85 @@ static void max_bytes_test(struct kunit *test)
 	lay_bio(f, 0, 2 * PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		f->map.max_bytes = cases[i].of_map;
+		f->map.dma_buf = cases[i].dma_buf ? (void *)f : NULL;
 		max_bytes = cases[i].of_queue;
 		KUNIT_EXPECT_EQ(test, cases[i].fits,
-				blk_dma_buffer_fits(&f->bio, &lim, &max_bytes,
+				blk_dma_buffer_fits(&f->bio, &wide_limits,
+						    &max_bytes, &max_segments,
 						    &nr));
 		KUNIT_EXPECT_EQ(test, max_bytes, cases[i].of_io);
 	}
 
 	/* of another bio's vectors nothing is known */
 	f->map.max_bytes = 0;
+	f->map.dma_buf = NULL;
 	f->bio.bi_io_vec = &foreign;
 	max_bytes = UINT_MAX;
-	KUNIT_EXPECT_FALSE(test, blk_dma_buffer_fits(&f->bio, &lim, &max_bytes,
+	KUNIT_EXPECT_FALSE(test, blk_dma_buffer_fits(&f->bio, &wide_limits,
+						     &max_bytes, &max_segments,
 						     &nr));
+}
+
+/* What is mapped may be more than the queue's limit for I/O of a page. */
+static void more_bytes_test(struct kunit *test)
+{
+	static const struct {
+		const char *what;
+		unsigned int of_map, of_device, of_user, chunk; /* bytes */
+		unsigned char tuple;
+		blk_opf_t opf;
+		bool gone, dma_buf, fits;
+	} cases[] = {
+		{ "within", 3 * PAGE_SIZE, 3 * PAGE_SIZE, .fits = true },
+		{ "just", 2 * PAGE_SIZE, 2 * PAGE_SIZE, .fits = true },
+		{ "too much for the map", 2 * PAGE_SIZE - 512, 3 * PAGE_SIZE },
+		{ "too much for the device", 3 * PAGE_SIZE, 2 * PAGE_SIZE - 512 },
+		{ "no limit of the map", 0, 3 * PAGE_SIZE },
+		{ "no limit of the device", 3 * PAGE_SIZE, 0 },
+		{ "lowered", 3 * PAGE_SIZE, 3 * PAGE_SIZE, PAGE_SIZE },
+		{ "raised", 3 * PAGE_SIZE, 3 * PAGE_SIZE, 2 * PAGE_SIZE, .fits = true },
+		{ "chunks", 3 * PAGE_SIZE, 3 * PAGE_SIZE, .chunk = PAGE_SIZE },
+		{ "metadata", 3 * PAGE_SIZE, 3 * PAGE_SIZE, .tuple = 8 },
+		{ "atomic", 3 * PAGE_SIZE, 3 * PAGE_SIZE, .opf = REQ_ATOMIC },
+		{ "gone", 3 * PAGE_SIZE, 3 * PAGE_SIZE, .gone = true },
+		{ "dma-buf", 3 * PAGE_SIZE, 3 * PAGE_SIZE, .gone = true,
+		  .dma_buf = true, .fits = true },
+	};
+	struct queue_limits lim = wide_limits;
+	struct fixture *f = fixture(test);
+	unsigned int i, max_bytes, nr;
+	unsigned short max_segments;
+
+	lim.max_segments = 1;
+	f->map.max_segments = 2;
+	lay_buffer(f, 6, PAGE_SHIFT, 0, 0);
+	lay_bio(f, 0, 2 * PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		lim.max_dev_sectors = cases[i].of_device >> SECTOR_SHIFT;
+		lim.max_user_sectors = cases[i].of_user >> SECTOR_SHIFT;
+		lim.chunk_sectors = cases[i].chunk >> SECTOR_SHIFT;
+		lim.integrity.tuple_size = cases[i].tuple;
+		f->bio.bi_opf = REQ_OP_READ | cases[i].opf;
+		f->map.max_bytes = cases[i].of_map;
+		f->map.dma_buf = cases[i].dma_buf ? (void *)f : NULL;
+		f->reg->reason = cases[i].gone ? DMA_REGISTRATION_CLIENT_GONE : 0;
+		max_bytes = PAGE_SIZE;
+		max_segments = lim.max_segments;
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].fits,
+				    blk_dma_buffer_fits(&f->bio, &lim, &max_bytes,
+							&max_segments, &nr),
+				    "%s", cases[i].what);
+		KUNIT_EXPECT_EQ(test, max_segments,
+				max_bytes > PAGE_SIZE ? 2 : 1);
+	}
+
+	/* no more than the block layer's default */
+	lim.max_dev_sectors = UINT_MAX;
+	f->map.max_bytes = UINT_MAX;
+	f->map.dma_buf = NULL;
+	f->reg->reason = 0;
+	KUNIT_EXPECT_EQ(test, BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT,
+			blk_dma_buffer_max_bytes(&f->map, &lim, 0, PAGE_SIZE));
 }
 
 static struct kunit_case blk_dma_buffer_cases[] = {
@@ -272,6 +343,7 @@ static struct kunit_case blk_dma_buffer_cases[] = {
 	KUNIT_CASE(not_found_test),
 	KUNIT_CASE(segments_test),
 	KUNIT_CASE(max_bytes_test),
+	KUNIT_CASE(more_bytes_test),
 	{}
 };
 

@@ -58,8 +58,12 @@ struct blk_dma_buffer_client {
  * @reg: the memory, mapped; NULL: it cannot be, so each I/O is mapped by itself.
  *	Of a dma-buf: NULL while it is not mapped; found under RCU
  * @dma_buf: the memory is a dma-buf's; owned. NULL: the pages of @buf
- * @max_bytes: of a dma-buf: the most that an I/O may have; 0 for no limit. The driver
- *	may set it in @prepare
+ * @max_bytes: the most that the driver can tell the device of in one I/O; 0: what the
+ *	limits of the queue say. It may be more than these, which may be for what is mapped
+ *	for each I/O: then max_dev_sectors is what the device takes. The driver may set it
+ *	in @prepare
+ * @max_segments: how many segments the driver takes in an I/O of more than the limits of
+ *	the queue allow, in case @reg has gone by then. It may set this in @prepare
  * @first_mask: of a dma-buf: bits that are 0 in the DMA address of its first byte
  * @align_mask: of a dma-buf: bits that are 0 in DMA addresses where ranges meet
  * @map: map type; PCI_P2PDMA_MAP_UNKNOWN where it is not the same throughout.
@@ -73,6 +77,7 @@ struct blk_dma_buffer_map {
 	struct dma_registration *reg;
 	struct dma_buf_registration *dma_buf;
 	unsigned int max_bytes;
+	unsigned int max_segments;
 	unsigned int first_mask;
 	unsigned int align_mask;
 	enum pci_p2pdma_map_type map;
