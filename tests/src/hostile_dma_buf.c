@@ -16,6 +16,7 @@
 #define SIZE (64 * PAGE)
 #define LENGTH (16 * (long)PAGE)
 #define ROUNDS 20
+#define DEPTH 16
 /* io_uring has a vector for each GiB. */
 #define GIB (1UL << 30)
 #define LARGE (GIB + 2 * HUGE)
@@ -46,7 +47,7 @@ static void set_up(void)
 {
 	content = fill_drive(opt.device, SIZE, &fd);
 	exporter = exporter_open();
-	if (io_uring_queue_init(16, &ring, ring_flags) ||
+	if (io_uring_queue_init(DEPTH, &ring, ring_flags) ||
 	    io_uring_register_buffers_sparse(&ring, slots))
 		errx(1, "io_uring");
 }
@@ -332,6 +333,61 @@ static long replaced(void)
 	return ret == 1 ? one(fd, false, 0, LENGTH) : ret;
 }
 
+/* To each part of the dma-buf several times, the same data */
+static void read_everywhere(void)
+{
+	for (int i = 0; i < DEPTH; i++)
+		prepare(fd, false, i * LENGTH % SIZE, LENGTH)->user_data = 0;
+	if (io_uring_submit(&ring) != DEPTH)
+		errx(1, "io_uring_submit");
+}
+
+/* Reap all reads, then the tag of the slot that they used, which has to come last. */
+static long reap_tagged(uint64_t tag)
+{
+	bool right = true;
+
+	for (int i = 0; i <= DEPTH; i++) {
+		struct io_uring_cqe *cqe;
+
+		if (io_uring_wait_cqe(&ring, &cqe))
+			errx(1, "io_uring_wait_cqe");
+		if (cqe->user_data != (i < DEPTH ? 0 : tag) ||
+		    cqe->res != (i < DEPTH ? LENGTH : 0))
+			right = false;
+		io_uring_cqe_seen(&ring, cqe);
+	}
+	return right ? compared(LENGTH, SIZE - LENGTH) : -EBADMSG;
+}
+
+/* The same dma-buf again and again, with tags that count down. Then the slot is empty: only the final read may complete. */
+static long tags(void)
+{
+	struct regbuf_desc desc = { .type = REGBUF_DMABUF };
+	uint64_t tag = ROUNDS;
+	long ret;
+
+	set_up();
+	dmabuf = exporter_create(exporter, SIZE, 0, O_RDWR);
+	desc.dmabuf_fd = dmabuf;
+	desc.target_fd = fd;
+	ret = regbuf_update(&ring, 0, &desc, 1, &tag);
+	while (ret == 1 && tag) {
+		uint64_t next = tag - 1;
+
+		if (!next)
+			desc = (struct regbuf_desc){ .type = REGBUF_EMPTY };
+		read_everywhere();
+		ret = regbuf_update(&ring, 0, &desc, 1, &next);
+		if (ret == 1 && reap_tagged(tag) != LENGTH)
+			return -EBADMSG;
+		tag = next;
+	}
+	if (ret == 1)
+		ret = one(fd, false, 0, LENGTH);
+	return ret == -EFAULT && io_uring_cq_ready(&ring) ? -EEXIST : ret;
+}
+
 static long transfer(const struct trial_args *args)
 {
 	return set_up_as(0, args->flags) == 1 ?
@@ -471,7 +527,7 @@ static long limit(void)
 	if (setrlimit(RLIMIT_MEMLOCK, &once) || setgid(LIMITED_USER) ||
 	    setuid(LIMITED_USER))
 		err(1, "setuid");
-	ret = io_uring_queue_init(16, &ring, 0) ?:
+	ret = io_uring_queue_init(DEPTH, &ring, 0) ?:
 	      io_uring_register_buffers_sparse(&ring, 2) ?:
 	      dma_buf_register(&ring, 1, dmabuf, fd);
 	if (ret != 1)
@@ -519,6 +575,8 @@ static const struct trial trials[] = {
 	{ "beside-huge", "register a huge page beside it", beside_huge,
 	  .expect = LENGTH },
 	{ "replaced", "empty its slot", replaced, .expect = -EFAULT },
+	{ "tags", "replace and empty its slot with reads in flight: one completion of its tag, behind theirs",
+	  tags, .expect = -EFAULT },
 	{ "cloned", "read by a clone of the buffers", cloned,
 	  .expect = -EFAULT },
 	{ "size", "register with a size",

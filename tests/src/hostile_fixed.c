@@ -22,6 +22,7 @@
 
 struct trial_args {
 	void (*end)(void); /* of a process */
+	bool host; /* memory instead of P2P memory */
 	int prot; /* what mprotect() leaves the memory for a while */
 	unsigned int pieces; /* in so many calls */
 	bool between; /* every second page is host memory that nobody has touched */
@@ -55,6 +56,7 @@ static struct io_uring_sqe *prepare(struct io_uring *in, int file, bool write, s
 	io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
 			 sqe, file, map + at, LENGTH, at);
 	sqe->buf_index = 0;
+	sqe->user_data = 0;
 	return sqe;
 }
 
@@ -193,6 +195,57 @@ static long update(void)
 		map = maps[~i & 1];
 	}
 	return ret ?: LENGTH;
+}
+
+/* Reap all reads, then the tag of the buffer that they used, which has to come last. */
+static long reap_tagged(__u64 tag)
+{
+	bool right = true;
+
+	for (int i = 0; i <= DEPTH; i++) {
+		struct io_uring_cqe *cqe;
+
+		if (io_uring_wait_cqe(&ring, &cqe))
+			errx(1, "io_uring_wait_cqe");
+		if (cqe->user_data != (i < DEPTH ? 0 : tag) ||
+		    cqe->res != (i < DEPTH ? LENGTH : 0))
+			right = false;
+		io_uring_cqe_seen(&ring, cqe);
+	}
+	return right ? 0 : -EBADMSG;
+}
+
+/* Tags count down, and the last buffer has none, so that nothing but the final read may complete after it. */
+static long tags(const struct trial_args *args)
+{
+	const char *provider = args->host ? NULL : opt.p2p;
+	struct iovec iov = { .iov_len = SIZE };
+	unsigned char *maps[2];
+	__u64 tag = 4, next;
+	long ret;
+
+	content = fill_drive(opt.device, SIZE, &fd);
+	for (int i = 0; i < 2; i++)
+		maps[i] = map_memory(provider, SIZE);
+	map = maps[0];
+	iov.iov_base = map;
+	ret = set_up_ring(&ring) ?:
+	      io_uring_register_buffers_tags(&ring, &iov, &tag, 1);
+	for (; tag && !ret; tag = next) {
+		next = tag - 1;
+		iov.iov_base = maps[next & 1];
+		submit_all(&ring);
+		ret = io_uring_register_buffers_update_tag(&ring, 0, &iov,
+							   &next, 1);
+		if (ret != 1)
+			return ret ?: -EBADMSG;
+		ret = reap_tagged(tag);
+		if (!ret && differs(map))
+			ret = -EBADMSG;
+		map = iov.iov_base;
+	}
+	ret = ret ?: one(&ring, fd, false, 0);
+	return ret == LENGTH && io_uring_cq_ready(&ring) ? -EEXIST : ret;
 }
 
 /* A ring that has the buffers of another one, which is gone. */
@@ -379,36 +432,67 @@ static long no_p2p_queue(void)
 			  -EREMOTEIO;
 }
 
-static long passthrough(void)
+/* A command to the beginning of the drive, with @length bytes of the registered buffer from @at on */
+static long pass_fixed(struct io_uring *commands, int generic, uint8_t opcode, size_t at, size_t length)
 {
-	const char *number = strstr(opt.device, "nvme") + strlen("nvme");
-	struct nvme_uring_cmd cmd = { .opcode = NVME_CMD_READ };
-	struct io_uring commands;
+	struct nvme_uring_cmd cmd = {
+		.opcode = opcode,
+		.nsid = pass_nsid(generic, opt.device),
+		.addr = (uintptr_t)map + at,
+		.data_len = length,
+	};
 	struct io_uring_sqe *sqe;
-	struct iovec iov = {};
-	char generic[64];
-	long ret = set_up();
-	int file;
+	unsigned int lba_size;
+
+	ioctl(fd, BLKSSZGET, &lba_size);
+	cmd.cdw12 = length / lba_size - 1;
+	sqe = pass_sqe(commands, generic, NVME_URING_CMD_IO, &cmd);
+	sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
+	sqe->buf_index = 0;
+	return pass_wait(commands);
+}
+
+#define PASSED (5 * PAGE)
+
+/* Both ways, at a place that is not the buffer's first, nor a page's */
+static long pass_host(struct io_uring *commands, int generic)
+{
+	const size_t at = 3 * PAGE + 512;
+	unsigned char *found = map_memory(NULL, PASSED);
+	long ret = pass_fixed(commands, generic, NVME_CMD_READ, at, PASSED);
 
 	if (ret)
 		return ret;
-	snprintf(generic, sizeof(generic), "/dev/ng%s", number);
-	file = open(generic, O_RDWR);
-	if (file < 0)
-		err(1, "%s", generic);
-	iov = (struct iovec){ map, SIZE };
+	if (memcmp(map + at, content, PASSED) || map[at - 1] || map[at + PASSED])
+		return -EBADMSG;
+	fill_random(map + at, PASSED);
+	ret = pass_fixed(commands, generic, NVME_CMD_WRITE, at, PASSED);
+	if (ret)
+		return ret;
+	if (pread(fd, found, PASSED, 0) != (ssize_t)PASSED)
+		err(1, "%s", opt.device);
+	return memcmp(map + at, found, PASSED) ? -EBADMSG : 0;
+}
+
+static long passthrough(const struct trial_args *args)
+{
+	const char *number = strstr(opt.device, "nvme") + strlen("nvme");
+	struct iovec iov = { .iov_len = SIZE };
+	struct io_uring commands;
+	int generic;
+	long ret;
+
+	content = fill_drive(opt.device, SIZE, &fd);
+	map = map_memory(args->host ? NULL : opt.p2p, SIZE);
+	iov.iov_base = map;
+	generic = open_path(O_RDWR, "/dev/ng%s", number);
 	pass_ring_init(&commands, 4, 0);
 	ret = io_uring_register_buffers(&commands, &iov, 1);
 	if (ret)
 		return ret;
-	cmd.nsid = pass_nsid(file, generic);
-	cmd.addr = (uintptr_t)map;
-	cmd.data_len = PAGE;
-	cmd.cdw12 = PAGE / 512 - 1;
-	sqe = pass_sqe(&commands, file, NVME_URING_CMD_IO, &cmd);
-	sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
-	sqe->buf_index = 0;
-	return pass_wait(&commands);
+	if (args->host)
+		return pass_host(&commands, generic);
+	return pass_fixed(&commands, generic, NVME_CMD_READ, 0, PAGE);
 }
 
 static long outside(void)
@@ -802,6 +886,10 @@ static const struct trial trials[] = {
 	  .expect = LENGTH, STOCK },
 	{ "update", "register other memory in its place with reads in flight",
 	  update, .expect = LENGTH, STOCK },
+	{ "tags", "register other memory in its place with reads in flight: one completion of its tag, behind theirs",
+	  WITH(tags, .host = false), .expect = LENGTH, STOCK },
+	{ "tags-host", "the same with host memory", WITH(tags, .host = true),
+	  .expect = LENGTH },
 	{ "clone", "give it to another ring and close the first", cloned,
 	  .expect = LENGTH, STOCK },
 	{ "fork", "fork() a process that unmaps it and ends", fork_off,
@@ -831,7 +919,9 @@ static const struct trial trials[] = {
 	{ "queue", "read into it from a drive that takes no P2P memory",
 	  no_p2p_queue, .expect = -EREMOTEIO, STOCK },
 	{ "passthrough", "read into it by a command passed through",
-	  passthrough, .expect = -EOPNOTSUPP, STOCK },
+	  WITH(passthrough, .host = false), .expect = -EOPNOTSUPP, STOCK },
+	{ "passthrough-host", "read and write host memory by commands passed through",
+	  WITH(passthrough, .host = true), .expect = 0 },
 	{ "ring", "have a ring in P2P memory", ring_memory, .expect = -EFAULT },
 	{ "no-rights", "register it after PROT_NONE, in rounds that are not by pages",
 	  WITH(after_mprotect, .prot = PROT_NONE, .pieces = 1), .expect = 0,

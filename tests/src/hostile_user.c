@@ -4,6 +4,7 @@
  * inherited what that was opened for.
  */
 #define _GNU_SOURCE
+#include <glob.h>
 #include <grp.h>
 #include <linux/nvme_ioctl.h>
 #include <sys/ptrace.h>
@@ -16,7 +17,7 @@
 
 struct trial_args {
 	const char **option; /* which path to open, */
-	const char *format; /* or that of the drive's files, for path_of() */
+	const char *format; /* or that of others, for path_of() */
 	int flags; /* to open with */
 	bool write;
 	uint8_t opcode;
@@ -32,6 +33,16 @@ static void drop(void)
 		err(1, "becoming nobody");
 }
 
+/* The first of those that a pattern of the shell matches; the pattern itself if there is none */
+static const char *first_match(const char *pattern)
+{
+	static glob_t matches;
+
+	if (glob(pattern, GLOB_NOCHECK, NULL, &matches))
+		errx(1, "%s", pattern);
+	return matches.gl_pathv[0];
+}
+
 /* One of the drive's own files, its other devices and those in sysfs; or any, without a place for the drive's number. */
 static const char *path_of(const char *format)
 {
@@ -39,7 +50,7 @@ static const char *path_of(const char *format)
 	const char *name;
 
 	if (!strchr(format, '%'))
-		return format;
+		return first_match(format);
 	name = strrchr(opt.device, '/') + 1;
 	snprintf(path, sizeof(path), format,
 		 (int)strcspn(name + strlen("nvme"), "n"),
@@ -142,6 +153,10 @@ static const struct trial trials[] = {
 	{ "open-p2p-to-read", "open P2P memory to read",
 	  WITH(open_by_name, .option = &opt.p2p, .flags = O_RDONLY),
 	  .expect = -EACCES },
+	{ "open-heap", "open a DMA heap of P2P memory",
+	  WITH(open_by_name, .format = "/dev/dma_heap/p2pdma-*",
+	       .flags = O_RDONLY),
+	  .expect = -EACCES, .differs = true, .stock = -ENOENT },
 	{ "open-device", "open the drive",
 	  WITH(open_by_name, .option = &opt.device, .flags = O_RDONLY),
 	  .expect = -EACCES },

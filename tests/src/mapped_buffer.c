@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Random reads and writes, several in flight, of one large registered buffer of host memory, of P2P memory, of both
- * in turns, or of a dma-buf, which may move meanwhile. The buffer, what surrounds it and the drive are held against
- * models.
+ * in turns, or of a dma-buf, which may move meanwhile. The buffer, what surrounds it and the drive, or two drives, are
+ * held against models.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,6 +22,7 @@
 
 static struct {
 	const char *device;
+	const char *second;
 	const char *p2p;
 	const char *beside;
 	const char *rebind;
@@ -40,6 +41,9 @@ static struct {
 static const struct option_entry options[] = {
 	{ "device", "PATH", "block device; its first --size bytes are destroyed",
 	  .text = &opt.device },
+	{ "second", "PATH",
+	  "another one; its first --size bytes are destroyed, too, and each operation is of one of the two",
+	  .text = &opt.second },
 	{ "p2p", "PATH", "p2pmem/allocate of the memory's provider",
 	  .text = &opt.p2p },
 	{ "dma-buf", "KIND",
@@ -74,22 +78,29 @@ static const struct option_entry options[] = {
 	{ "align", "BYTES", "of operations in the buffer; 0: blocks",
 	  .number = &opt.align },
 	{ "rebind", "ADDRESS",
-	  "PCI address of the drive, whose driver is taken away and given back halfway",
+	  "PCI address of the drive, whose driver is taken away and given back halfway; --second then has I/O in flight",
 	  .text = &opt.rebind },
 	{ "seed", "N", "of everything random", .number = &opt.seed },
 	{}
 };
 
+struct drive {
+	const char *path;
+	int fd;
+	unsigned char *model;
+};
+
 struct operation {
+	const struct drive *drive;
 	bool write;
 	size_t at, drive_at, length;
 };
 
 static struct io_uring ring;
-static int fd;
-static unsigned int lba_size;
-/* of the buffer, its model, the drive's model */
-static unsigned char *buffer, *shadow, *drive, *scratch;
+static struct drive first, second;
+static unsigned int lba_size; /* the larger one, of two drives */
+/* of the buffer, its model */
+static unsigned char *buffer, *shadow, *scratch;
 static struct dma_memory memory;
 static atomic_bool stop;
 static atomic_ulong moved;
@@ -153,8 +164,19 @@ static int register_buffer(void)
 		return io_uring_register_buffers(&ring, &iov, 1);
 	ret = io_uring_register_buffers_sparse(&ring, 1);
 	if (!ret)
-		ret = dma_buf_register(&ring, 0, memory.fd, fd);
+		ret = dma_buf_register(&ring, 0, memory.fd, first.fd);
 	return ret < 0 ? ret : 0;
+}
+
+static void set_up_drive(struct drive *drive, const char *path)
+{
+	unsigned int size;
+
+	drive->path = path;
+	drive->model = fill_drive(path, opt.size, &drive->fd);
+	ioctl(drive->fd, BLKSSZGET, &size);
+	if (size > lba_size)
+		lba_size = size;
 }
 
 static void set_up(void)
@@ -169,8 +191,9 @@ static void set_up(void)
 		dma_memory_copy(&memory, shadow, 0, opt.size, true);
 	else
 		copy_words(buffer, shadow, opt.size);
-	drive = fill_drive(opt.device, opt.size, &fd);
-	ioctl(fd, BLKSSZGET, &lba_size);
+	set_up_drive(&first, opt.device);
+	if (opt.second)
+		set_up_drive(&second, opt.second);
 	if (!opt.align)
 		opt.align = lba_size;
 	ret = io_uring_queue_init(MAX_DEPTH, &ring, 0) ?: register_buffer();
@@ -204,11 +227,11 @@ static void prepare(const struct operation *op, unsigned int index)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
 	if (op->write)
-		io_uring_prep_write_fixed(sqe, fd, buffer + op->at, op->length,
-					  op->drive_at, 0);
+		io_uring_prep_write_fixed(sqe, op->drive->fd, buffer + op->at,
+					  op->length, op->drive_at, 0);
 	else
-		io_uring_prep_read_fixed(sqe, fd, buffer + op->at, op->length,
-					 op->drive_at, 0);
+		io_uring_prep_read_fixed(sqe, op->drive->fd, buffer + op->at,
+					 op->length, op->drive_at, 0);
 	sqe->user_data = index;
 }
 
@@ -264,14 +287,17 @@ static void compare(const unsigned char *model, size_t at, size_t length,
 static void apply(const struct operation *op)
 {
 	if (op->write)
-		memcpy(drive + op->drive_at, shadow + op->at, op->length);
+		memcpy(op->drive->model + op->drive_at, shadow + op->at,
+		       op->length);
 	else
-		memcpy(shadow + op->at, drive + op->drive_at, op->length);
+		memcpy(shadow + op->at, op->drive->model + op->drive_at,
+		       op->length);
 }
 
 static void check(const struct operation *op, unsigned long number)
 {
 	static unsigned char *blocks;
+	const struct drive *drive = op->drive;
 	size_t from = op->drive_at < lba_size ? 0 : op->drive_at - lba_size;
 	size_t to = op->drive_at + op->length + lba_size;
 
@@ -281,11 +307,12 @@ static void check(const struct operation *op, unsigned long number)
 	blocks = blocks ?: map_memory(NULL, opt.size);
 	if (to > opt.size)
 		to = opt.size;
-	if (pread(fd, blocks + from, to - from, from) != (ssize_t)(to - from))
-		err(1, "%s", opt.device);
-	if (memcmp(blocks + from, drive + from, to - from))
-		errx(1, "operation %lu: the drive does not hold the %zu bytes written at %zu from %zu",
-		     number, op->length, op->drive_at, op->at);
+	if (pread(drive->fd, blocks + from, to - from, from) !=
+	    (ssize_t)(to - from))
+		err(1, "%s", drive->path);
+	if (memcmp(blocks + from, drive->model + from, to - from))
+		errx(1, "operation %lu: %s does not hold the %zu bytes written at %zu from %zu",
+		     number, drive->path, op->length, op->drive_at, op->at);
 }
 
 static void tell_driver(const char *file)
@@ -304,27 +331,34 @@ static void tell_driver(const char *file)
 /* The buffer stays registered, and the drive comes back as another one. */
 static void rebind(void)
 {
-	close(fd);
+	close(first.fd);
 	tell_driver("unbind");
 	tell_driver("bind");
+	opt.rebind = NULL;
 	for (int i = 0; i < 300; i++) {
-		fd = open(opt.device, O_RDWR | O_DIRECT);
-		if (fd >= 0)
+		first.fd = open(opt.device, O_RDWR | O_DIRECT);
+		if (first.fd >= 0)
 			return;
 		usleep(100000);
 	}
 	err(1, "%s", opt.device);
 }
 
+/* A drive that is about to go has nothing in flight. */
+static const struct drive *choose_drive(bool first_goes)
+{
+	if (!opt.second)
+		return &first;
+	return first_goes || random_next() % 2 ? &second : &first;
+}
+
 /* As many operations in flight as there are parts of the buffer, and parts of the drive in another order. */
-static void round_of(unsigned long number)
+static void submit_round(struct operation *ops, bool first_goes)
 {
 	size_t part = opt.size / opt.depth / PAGE * PAGE;
 	unsigned int turn = random_next() % opt.depth;
-	struct operation ops[MAX_DEPTH];
-	unsigned int i;
 
-	for (i = 0; i < opt.depth; i++) {
+	for (unsigned int i = 0; i < opt.depth; i++) {
 		size_t from = i * part, room = part;
 
 		if (!i) {
@@ -336,16 +370,36 @@ static void round_of(unsigned long number)
 				  random_next() %
 					  ((part - ops[i].length) / lba_size +
 					   1) * lba_size;
+		ops[i].drive = choose_drive(first_goes);
 		prepare(&ops[i], i);
 	}
 	if (io_uring_submit(&ring) != (int)opt.depth)
 		errx(1, "io_uring_submit");
+}
+
+static void end_round(const struct operation *ops, unsigned long number)
+{
+	unsigned int i;
+
 	for (i = 0; i < opt.depth;)
 		i += reap(ops);
 	for (i = 0; i < opt.depth; i++)
 		apply(&ops[i]);
 	for (i = 0; i < opt.depth; i++)
 		check(&ops[i], number + i);
+}
+
+static void round_of(unsigned long number)
+{
+	bool rebinds = opt.rebind && number >= opt.operations / 2;
+	struct operation ops[MAX_DEPTH];
+
+	if (rebinds && !opt.second)
+		rebind();
+	submit_round(ops, rebinds);
+	if (rebinds && opt.second)
+		rebind();
+	end_round(ops, number);
 }
 
 /* The drive may be going meanwhile; it is open, and stays so. */
@@ -363,7 +417,7 @@ static void register_until_refused(void)
 			puts("registered again and again");
 			fflush(stdout);
 		}
-		ret = dma_buf_register(&ring, 0, memory.fd, fd);
+		ret = dma_buf_register(&ring, 0, memory.fd, first.fd);
 	} while (ret == 1);
 	printf("registered %lu times, then: %s\n", count, strerror(-ret));
 }
@@ -382,7 +436,8 @@ int main(int argc, char **argv)
 	    (opt.beside && !opt.run) ||
 	    (opt.moves && !opt.move) ||
 	    (opt.reregister && !opt.dma_buf) ||
-	    (opt.dma_buf && (opt.skip || opt.run || opt.p2p || opt.rebind)))
+	    (opt.dma_buf && (opt.skip || opt.run || opt.p2p || opt.rebind ||
+			     opt.second)))
 		errx(1, "see --help");
 	random_state = opt.seed;
 	set_up();
@@ -393,13 +448,8 @@ int main(int argc, char **argv)
 	if (opt.move && pthread_create(&mover, NULL, keep_moving, NULL))
 		errx(1, "pthread_create");
 	for (number = 0; number < opt.operations || moved < opt.moves;
-	     number += opt.depth) {
-		if (opt.rebind && number >= opt.operations / 2) {
-			rebind();
-			opt.rebind = NULL;
-		}
+	     number += opt.depth)
 		round_of(number);
-	}
 	atomic_store(&stop, true);
 	if (opt.move)
 		pthread_join(mover, NULL);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "data.h"
+#include "dma_bufs.h"
 #include "options.h"
 
 #define LENGTH (4 * PAGE)
@@ -27,6 +28,7 @@ static struct {
 	const char *device;
 	const char *p2p;
 	const char *beside;
+	const char *heap;
 	const char *gone;
 	const char *fault;
 	const char *stuck;
@@ -50,12 +52,23 @@ static void map_over(void *at, size_t length, int flags, int file)
 		err(1, "mmap");
 }
 
+/* Its reads have offsets for addresses, so that buffers[P2P] is empty. Nobody but the ring holds the dma-buf. */
+static void register_heap_buffer(void)
+{
+	int dmabuf = heap_alloc(opt.heap, SIZE);
+	long ret = dma_buf_register(&ring, P2P, dmabuf, fd);
+
+	if (ret != 1)
+		errx(1, "registering a dma-buf: %s", strerror(-ret));
+	close(dmabuf);
+}
+
 static void set_up(void)
 {
 	int ret;
 
 	content = fill_drive(opt.device, SIZE, &fd);
-	for (int i = 0; i < NR_BUFFERS; i++)
+	for (int i = opt.heap ? HOST : P2P; i < NR_BUFFERS; i++)
 		buffers[i] = (struct iovec){
 			map_memory(i == HOST ? NULL : opt.p2p, SIZE), SIZE
 		};
@@ -72,15 +85,18 @@ static void set_up(void)
 	      io_uring_register_buffers(&ring, buffers, NR_BUFFERS);
 	if (ret)
 		errx(1, "registering: %s", strerror(-ret));
+	if (opt.heap)
+		register_heap_buffer();
 }
 
+/* @at is a multiple of LENGTH, and leaves room for the index in user_data. */
 static void prepare(unsigned int index, size_t at)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
 	io_uring_prep_read_fixed(sqe, fd, buffers[index].iov_base + at, LENGTH,
 				 at, index);
-	sqe->user_data = index;
+	sqe->user_data = at + index;
 }
 
 static void submit(unsigned int count)
@@ -116,22 +132,38 @@ static struct io_uring_cqe *wait_cqe(void)
 }
 
 struct counts {
-	unsigned long done, gone;
+	unsigned long done, gone, again;
 };
+
+/* The dma-buf was taken away after the read was submitted, and before the drive had it. The next try says why. */
+static bool retried(const struct io_uring_cqe *cqe)
+{
+	unsigned int index = cqe->user_data % LENGTH;
+
+	if (!opt.heap || index != P2P || cqe->res != -EAGAIN)
+		return false;
+	prepare(index, cqe->user_data - index);
+	submit(1);
+	return true;
+}
 
 static void reap(struct counts *counts, int count)
 {
-	for (int i = 0; i < count; i++) {
+	while (count) {
 		struct io_uring_cqe *cqe = wait_cqe();
+		unsigned int index = cqe->user_data % LENGTH;
+		bool again = retried(cqe);
 		int ret = cqe->res;
 
-		if (ret == -ENODEV && cqe->user_data != HOST)
+		if (again)
+			counts->again++;
+		else if (ret == -ENODEV && index != HOST)
 			counts->gone++;
 		else if (ret == LENGTH)
 			counts->done++;
 		else if (!opt.alone && !(opt.toggle && ret == -EINVAL))
-			errx(1, "read into buffer %llu: %d",
-			     (unsigned long long)cqe->user_data, ret);
+			errx(1, "read into buffer %u: %d", index, ret);
+		count -= !again;
 		io_uring_cqe_seen(&ring, cqe);
 	}
 }
@@ -301,6 +333,8 @@ int main(int argc, char **argv)
 		{ "beside", "PATH",
 		  "p2pmem/allocate of a provider that goes next, for a quarter of a buffer",
 		  .text = &opt.beside },
+		{ "heap", "NAME", "its first buffer is a dma-buf of this heap",
+		  .text = &opt.heap },
 		{ "gone", "PATH", "made when the provider is gone",
 		  .text = &opt.gone },
 		{ "fault", "PATH",
@@ -340,6 +374,9 @@ int main(int argc, char **argv)
 	if (opt.churn)
 		return churn();
 	set_up();
+	/* by a worker, which maps it: later reads are in flight once they are submitted */
+	if (opt.heap)
+		expect("dma-buf", one(P2P, 0), LENGTH);
 	if (opt.toggle && pthread_create(&thread, NULL, toggle_direct, NULL))
 		errx(1, "pthread_create");
 	submit_next(DEPTH);
@@ -368,7 +405,7 @@ int main(int argc, char **argv)
 		check_reads();
 	replace();
 	unregister();
-	printf("%lu reads done, %lu found the memory gone\n", counts.done,
-	       counts.gone);
+	printf("%lu reads done, %lu found the memory gone, %lu were issued again\n",
+	       counts.done, counts.gone, counts.again);
 	return 0;
 }
