@@ -9,9 +9,9 @@
 /*
  * How many bytes an I/O with a map may have, where the queue's limits say @max_bytes.
  * A driver may limit its queue to what the DMA API maps quickly, which is no reason to
- * split what is mapped. It tells what the device takes by max_dev_sectors. Other reasons
- * remain: what a user has asked for, chunks, atomic writes, metadata, which is allocated
- * in one piece, and a map that has gone.
+ * split what is mapped. Other reasons remain: what the device takes, what a user has asked
+ * for, or else the default of all devices, chunks, atomic writes, metadata, which is
+ * allocated in one piece, and a map that has gone.
  */
 static inline unsigned int
 blk_dma_buffer_max_bytes(const struct blk_dma_buffer_map *map,
@@ -19,16 +19,20 @@ blk_dma_buffer_max_bytes(const struct blk_dma_buffer_map *map,
 			 unsigned int max_bytes)
 {
 	unsigned int sectors = map->max_bytes >> SECTOR_SHIFT;
+	const struct blk_dma_buffer_ops *ops;
 
 	/* nothing else can map more of a dma-buf */
 	if (map->dma_buf && sectors)
 		max_bytes = min(max_bytes, map->max_bytes);
 	else if (!map->dma_buf && !blk_dma_buffer_is_live(map))
 		return max_bytes;
-	if (lim->chunk_sectors || lim->integrity.tuple_size || (opf & REQ_ATOMIC))
+	/* who maps it is still there */
+	ops = map->client->ops;
+	if (!ops->max_sectors || lim->chunk_sectors ||
+	    lim->integrity.tuple_size || (opf & REQ_ATOMIC))
 		return max_bytes;
 	sectors = min(sectors, lim->max_user_sectors ?: BLK_DEF_MAX_SECTORS_CAP);
-	sectors = min(sectors, lim->max_dev_sectors);
+	sectors = min(sectors, ops->max_sectors(map->client));
 	return max(max_bytes, sectors << SECTOR_SHIFT);
 }
 

@@ -28,6 +28,15 @@ struct fixture {
 	struct rnd_state rnd;
 };
 
+static unsigned int device_takes; /* sectors */
+
+static unsigned int max_sectors(struct blk_dma_buffer_client *client)
+{
+	return device_takes;
+}
+
+static const struct blk_dma_buffer_ops ops = { .max_sectors = max_sectors };
+
 static u32 below(struct fixture *f, u32 limit)
 {
 	return prandom_u32_state(&f->rnd) % limit;
@@ -43,6 +52,8 @@ static struct fixture *fixture(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, f->reg);
 	f->reg->nr_ranges = MAX_RANGES;
 	f->client.id = 7;
+	f->client.ops = &ops;
+	f->map.client = &f->client;
 	f->map.client_id = 7;
 	f->map.reg = f->reg;
 	f->map.map = PCI_P2PDMA_MAP_BUS_ADDR;
@@ -229,6 +240,8 @@ static void segments_test(struct kunit *test)
 	KUNIT_EXPECT_GT(test, fits, 1000);
 }
 
+static const struct blk_dma_buffer_ops no_ops;
+
 static const struct queue_limits wide_limits = {
 	.max_segments = MAX_VECS,
 	.max_segment_size = UINT_MAX,
@@ -311,7 +324,7 @@ static void more_bytes_test(struct kunit *test)
 	lay_buffer(f, 6, PAGE_SHIFT, 0, 0);
 	lay_bio(f, 0, 2 * PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		lim.max_dev_sectors = cases[i].of_device >> SECTOR_SHIFT;
+		device_takes = cases[i].of_device >> SECTOR_SHIFT;
 		lim.max_user_sectors = cases[i].of_user >> SECTOR_SHIFT;
 		lim.chunk_sectors = cases[i].chunk >> SECTOR_SHIFT;
 		lim.integrity.tuple_size = cases[i].tuple;
@@ -329,12 +342,20 @@ static void more_bytes_test(struct kunit *test)
 				max_bytes > PAGE_SIZE ? 2 : 1);
 	}
 
-	/* no more than the block layer's default */
-	lim.max_dev_sectors = UINT_MAX;
+	/* no more than the block layer's default, unless a user wants it */
+	device_takes = UINT_MAX;
 	f->map.max_bytes = UINT_MAX;
 	f->map.dma_buf = NULL;
 	f->reg->reason = 0;
 	KUNIT_EXPECT_EQ(test, BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT,
+			blk_dma_buffer_max_bytes(&f->map, &lim, 0, PAGE_SIZE));
+	lim.max_user_sectors = 2 * BLK_DEF_MAX_SECTORS_CAP;
+	KUNIT_EXPECT_EQ(test, 2 * BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT,
+			blk_dma_buffer_max_bytes(&f->map, &lim, 0, PAGE_SIZE));
+
+	/* nothing is known of the device */
+	f->client.ops = &no_ops;
+	KUNIT_EXPECT_EQ(test, PAGE_SIZE,
 			blk_dma_buffer_max_bytes(&f->map, &lim, 0, PAGE_SIZE));
 }
 

@@ -13,25 +13,28 @@
 #include <linux/pci-p2pdma.h>
 
 struct blk_dma_buffer;
+struct blk_dma_buffer_client;
 struct blk_dma_buffer_map;
 
 /**
  * struct blk_dma_buffer_ops - what a driver keeps beside a mapped buffer
  * @prepare: optional. @map, of which no I/O has DMA addresses, will have the memory of
- *	@reg.
- *	@map->driver_data may be set. Return: 0, or a negative errno: then a buffer with
- *	pages is used without what this would have made, and some of its data is mapped
- *	for each I/O; a dma-buf is not mapped
+ *	@reg. @map->driver_data, max_bytes and max_segments may be set. Return: 0, or a
+ *	negative errno: then a buffer with pages is used without what this would have
+ *	made, and some of its data is mapped for each I/O; a dma-buf is not mapped
  * @release: with @prepare. @map is or will be unmapped, and no I/O uses it: undo what
  *	@prepare did, if it was called. The driver is still bound
+ * @max_sectors: optional. How many sectors of 512 bytes the device takes in an I/O,
+ *	where the limits of the queue may be less; UINT_MAX for any. In any context
  * @dma_bufs: data may be of a dma-buf: see bio_is_dma_buf()
  *
- * Both functions may sleep. Of a dma-buf, its reservation lock is held.
+ * @prepare and @release may sleep. Of a dma-buf, its reservation lock is held.
  */
 struct blk_dma_buffer_ops {
 	int (*prepare)(struct blk_dma_buffer_map *map,
 		       const struct dma_registration *reg);
 	void (*release)(struct blk_dma_buffer_map *map);
+	unsigned int (*max_sectors)(struct blk_dma_buffer_client *client);
 	bool dma_bufs;
 };
 
@@ -60,8 +63,7 @@ struct blk_dma_buffer_client {
  * @dma_buf: the memory is a dma-buf's; owned. NULL: the pages of @buf
  * @max_bytes: the most that the driver can tell the device of in one I/O; 0: what the
  *	limits of the queue say. It may be more than these, which may be for what is mapped
- *	for each I/O: then max_dev_sectors is what the device takes. The driver may set it
- *	in @prepare
+ *	for each I/O. The driver may set it in @prepare
  * @max_segments: how many segments the driver takes in an I/O of more than the limits of
  *	the queue allow, in case @reg has gone by then. It may set this in @prepare
  * @first_mask: of a dma-buf: bits that are 0 in the DMA address of its first byte
