@@ -242,13 +242,16 @@ static void segments_test(struct kunit *test)
 
 static const struct blk_dma_buffer_ops no_ops;
 
+/* Only whether there is one is asked. */
+static struct dma_buf_registration *const a_dma_buf = (void *)&no_ops;
+
 static const struct queue_limits wide_limits = {
 	.max_segments = MAX_VECS,
 	.max_segment_size = UINT_MAX,
 	.seg_boundary_mask = ULONG_MAX,
 };
 
-/* A dma-buf's limit holds, also below the queue's; what else is in more pages than that is mapped for the I/O. */
+/* A dma-buf's limit holds, also below the queue's; pages beyond a limit are mapped for the I/O. */
 static void max_bytes_test(struct kunit *test)
 {
 	static const struct {
@@ -270,7 +273,9 @@ static void max_bytes_test(struct kunit *test)
 	lay_bio(f, 0, 2 * PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		f->map.max_bytes = cases[i].of_map;
-		f->map.dma_buf = cases[i].dma_buf ? (void *)f : NULL;
+		f->map.dma_buf = NULL;
+		if (cases[i].dma_buf)
+			f->map.dma_buf = a_dma_buf;
 		max_bytes = cases[i].of_queue;
 		KUNIT_EXPECT_EQ(test, cases[i].fits,
 				blk_dma_buffer_fits(&f->bio, &wide_limits,
@@ -330,8 +335,12 @@ static void more_bytes_test(struct kunit *test)
 		lim.integrity.tuple_size = cases[i].tuple;
 		f->bio.bi_opf = REQ_OP_READ | cases[i].opf;
 		f->map.max_bytes = cases[i].of_map;
-		f->map.dma_buf = cases[i].dma_buf ? (void *)f : NULL;
-		f->reg->reason = cases[i].gone ? DMA_REGISTRATION_CLIENT_GONE : 0;
+		f->map.dma_buf = NULL;
+		if (cases[i].dma_buf)
+			f->map.dma_buf = a_dma_buf;
+		f->reg->reason = DMA_REGISTRATION_LIVE;
+		if (cases[i].gone)
+			f->reg->reason = DMA_REGISTRATION_CLIENT_GONE;
 		max_bytes = PAGE_SIZE;
 		max_segments = lim.max_segments;
 		KUNIT_EXPECT_EQ_MSG(test, cases[i].fits,
