@@ -21,6 +21,7 @@ struct fixture {
 	struct blk_dma_buffer buf;
 	struct blk_dma_buffer_map map;
 	struct blk_dma_buffer_client client;
+	unsigned int device_takes; /* sectors */
 	struct dma_registration *reg;
 	struct blk_dma_mapping m;
 	struct request rq;
@@ -28,11 +29,9 @@ struct fixture {
 	struct rnd_state rnd;
 };
 
-static unsigned int device_takes; /* sectors */
-
 static unsigned int max_sectors(struct blk_dma_buffer_client *client)
 {
-	return device_takes;
+	return container_of(client, struct fixture, client)->device_takes;
 }
 
 static const struct blk_dma_buffer_ops ops = { .max_sectors = max_sectors };
@@ -329,7 +328,7 @@ static void more_bytes_test(struct kunit *test)
 	lay_buffer(f, 6, PAGE_SHIFT, 0, 0);
 	lay_bio(f, 0, 2 * PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		device_takes = cases[i].of_device >> SECTOR_SHIFT;
+		f->device_takes = cases[i].of_device >> SECTOR_SHIFT;
 		lim.max_user_sectors = cases[i].of_user >> SECTOR_SHIFT;
 		lim.chunk_sectors = cases[i].chunk >> SECTOR_SHIFT;
 		lim.integrity.tuple_size = cases[i].tuple;
@@ -352,10 +351,10 @@ static void more_bytes_test(struct kunit *test)
 	}
 
 	/* no more than the block layer's default, unless a user wants it */
-	device_takes = UINT_MAX;
+	f->device_takes = UINT_MAX;
 	f->map.max_bytes = UINT_MAX;
 	f->map.dma_buf = NULL;
-	f->reg->reason = 0;
+	f->reg->reason = DMA_REGISTRATION_LIVE;
 	KUNIT_EXPECT_EQ(test, BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT,
 			blk_dma_buffer_max_bytes(&f->map, &lim, 0, PAGE_SIZE));
 	lim.max_user_sectors = 2 * BLK_DEF_MAX_SECTORS_CAP;

@@ -342,24 +342,6 @@ static void read_everywhere(void)
 		errx(1, "io_uring_submit");
 }
 
-/* Reap all reads, then the tag of the slot that they used, which has to come last. */
-static long reap_tagged(uint64_t tag)
-{
-	bool right = true;
-
-	for (int i = 0; i <= DEPTH; i++) {
-		struct io_uring_cqe *cqe;
-
-		if (io_uring_wait_cqe(&ring, &cqe))
-			errx(1, "io_uring_wait_cqe");
-		if (cqe->user_data != (i < DEPTH ? 0 : tag) ||
-		    cqe->res != (i < DEPTH ? LENGTH : 0))
-			right = false;
-		io_uring_cqe_seen(&ring, cqe);
-	}
-	return right ? compared(LENGTH, SIZE - LENGTH) : -EBADMSG;
-}
-
 /* The same dma-buf again and again, with tags that count down. Then the slot is empty: only the final read may complete. */
 static long tags(void)
 {
@@ -379,7 +361,8 @@ static long tags(void)
 			desc = (struct regbuf_desc){ .type = REGBUF_EMPTY };
 		read_everywhere();
 		ret = regbuf_update(&ring, 0, &desc, 1, &next);
-		if (ret == 1 && reap_tagged(tag) != LENGTH)
+		if (ret == 1 && (reap_tagged(&ring, DEPTH, LENGTH, tag) ||
+				 compared(LENGTH, SIZE - LENGTH) != LENGTH))
 			return -EBADMSG;
 		tag = next;
 	}

@@ -197,24 +197,6 @@ static long update(void)
 	return ret ?: LENGTH;
 }
 
-/* Reap all reads, then the tag of the buffer that they used, which has to come last. */
-static long reap_tagged(__u64 tag)
-{
-	bool right = true;
-
-	for (int i = 0; i <= DEPTH; i++) {
-		struct io_uring_cqe *cqe;
-
-		if (io_uring_wait_cqe(&ring, &cqe))
-			errx(1, "io_uring_wait_cqe");
-		if (cqe->user_data != (i < DEPTH ? 0 : tag) ||
-		    cqe->res != (i < DEPTH ? LENGTH : 0))
-			right = false;
-		io_uring_cqe_seen(&ring, cqe);
-	}
-	return right ? 0 : -EBADMSG;
-}
-
 /* Tags count down, and the last buffer has none, so that nothing but the final read may complete after it. */
 static long tags(const struct trial_args *args)
 {
@@ -239,7 +221,7 @@ static long tags(const struct trial_args *args)
 							   &next, 1);
 		if (ret != 1)
 			return ret ?: -EBADMSG;
-		ret = reap_tagged(tag);
+		ret = reap_tagged(&ring, DEPTH, LENGTH, tag);
 		if (!ret && differs(map))
 			ret = -EBADMSG;
 		map = iov.iov_base;

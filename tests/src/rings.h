@@ -24,6 +24,32 @@ static inline long reap(struct io_uring *from)
 }
 
 /**
+ * reap_tagged() - see I/O end, and after it the use of its buffer
+ * @from: ring in which nothing else is under way
+ * @nr: how many operations, of user_data 0, are to move @length bytes each
+ * @tag: of the buffer that they use, which has been replaced; not 0
+ *
+ * Return: 0, or -EBADMSG if something else completed, or in another order.
+ */
+static inline long reap_tagged(struct io_uring *from, unsigned int nr,
+			       long length, uint64_t tag)
+{
+	long ret = 0;
+
+	for (unsigned int i = 0; i <= nr; i++) {
+		struct io_uring_cqe *cqe;
+
+		if (io_uring_wait_cqe(from, &cqe))
+			errx(1, "io_uring_wait_cqe");
+		if (cqe->user_data != (i < nr ? 0 : tag) ||
+		    cqe->res != (i < nr ? length : 0))
+			ret = -EBADMSG;
+		io_uring_cqe_seen(from, cqe);
+	}
+	return ret;
+}
+
+/**
  * clone_buffers() - give a ring the registered buffers of another one
  * @to: ring without registered buffers
  * @from: ring that has them, and keeps them
